@@ -1,0 +1,81 @@
+// Deadlines around any code that suspends.
+//
+//     auto line = with_timeout(5s, [&] { return read_line(stream); });   // throws timeout_error
+//     if (auto line = try_with_timeout(5s, [&] { … })) { … }              // std::nullopt
+//
+// Nothing is lost: an operation that has its result when the deadline passes returns it (DESIGN §2, law 2).
+// Nested, the one that expires first and is outermost is the one that is reported.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+#include <aramid/cancel.hpp>
+#include <aramid/detail/config.hpp>
+#include <aramid/park.hpp>
+
+namespace aramid::inline v0 {
+
+/// A deadline of ours has passed. Distinct from std::errc::timed_out, which is what the network says.
+class ARAMID_EXCEPTION timeout_error : public std::runtime_error {
+public:
+  timeout_error() : std::runtime_error("aramid: deadline exceeded") {}
+  ~timeout_error() override;
+};
+
+namespace detail {
+
+/// `now + d`, or no deadline if that overflows.
+ARAMID_API time_point deadline_after(clock::duration d) noexcept;
+
+template <class Rep, class Period>
+clock::duration clamped(std::chrono::duration<Rep, Period> d) noexcept {
+  using seconds = std::chrono::duration<double>;
+  if (seconds(d) >= seconds(clock::duration::max())) {
+    return clock::duration::max();
+  }
+  return d > d.zero() ? std::chrono::ceil<clock::duration>(d) : clock::duration::zero();
+}
+
+}  // namespace detail
+
+/// Runs `fn` until `deadline`.
+/// Suspends: as `fn` does. Cancels: as `fn` does.
+/// Throws:   timeout_error if the deadline cut `fn` short; what `fn` throws.
+template <class Fn>
+std::invoke_result_t<Fn> with_deadline(time_point deadline, Fn&& fn) {
+  cancel_scope scope(deadline);
+  try {
+    return std::invoke(std::forward<Fn>(fn));
+  } catch (const cancelled&) {
+    if (!scope.swallows()) {
+      throw;
+    }
+  }
+  throw timeout_error();
+}
+
+/// As `with_deadline`, `d` from now; a duration of zero or less has expired already.
+template <class Rep, class Period, class Fn>
+std::invoke_result_t<Fn> with_timeout(std::chrono::duration<Rep, Period> d, Fn&& fn) {
+  return with_deadline(detail::deadline_after(detail::clamped(d)), std::forward<Fn>(fn));
+}
+
+/// As `with_timeout`, with the deadline as an empty optional (or false, where `fn` returns nothing).
+template <class Rep, class Period, class Fn>
+auto try_with_timeout(std::chrono::duration<Rep, Period> d, Fn&& fn) {
+  using result = std::invoke_result_t<Fn>;
+  cancel_scope scope(detail::deadline_after(detail::clamped(d)));
+  if constexpr (std::is_void_v<result>) {
+    return scope.run(std::forward<Fn>(fn));
+  } else {
+    std::optional<result> value;
+    scope.run([&] { value.emplace(std::invoke(std::forward<Fn>(fn))); });
+    return value;
+  }
+}
+
+}  // namespace aramid::inline v0

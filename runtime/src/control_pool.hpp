@@ -1,0 +1,45 @@
+// Memory of fiber control blocks: slabs that live as long as the process, so that a token or a handle that outlives its
+// runtime is still safe, and so that all fibers can be found by walking (shutdown, dumps) at no cost to spawn.
+//
+// A worker keeps a short list of free blocks of its own and comes here for more, a batch at a time.
+#pragma once
+
+#include <cstddef>
+
+#include "fiber_control.hpp"
+
+namespace aramid::inline v0::detail {
+
+/// Blocks linked through waiter::next.
+struct control_list {
+  waiter* first = nullptr;
+  std::size_t size = 0;
+
+  void push(fiber_control* block) noexcept {
+    block->next = first;
+    first = block;
+    ++size;
+  }
+  fiber_control* pop() noexcept {
+    if (first == nullptr) {
+      return nullptr;
+    }
+    auto* const block = static_cast<fiber_control*>(first);
+    first = block->next;
+    --size;
+    return block;
+  }
+};
+
+constexpr std::size_t control_batch = 64;
+
+/// Adds up to `control_batch` free blocks to `into`. Throws std::bad_alloc.
+void refill_controls(control_list& into);
+
+/// Takes `count` blocks from `from`.
+void return_controls(control_list& from, std::size_t count) noexcept;
+
+/// Calls `visit(block, argument)` for every block there is, free ones too.
+void for_each_control(void (*visit)(fiber_control&, void*), void* argument);
+
+}  // namespace aramid::inline v0::detail

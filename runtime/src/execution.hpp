@@ -1,0 +1,52 @@
+// What can be switched to: a fiber stack, or a worker's own thread stack. The only place that knows Boost.Context.
+//
+// A switch saves the callee-saved registers on the old stack (Boost.Context does that) and three things more:
+//   - the C++ exception globals of the thread (which exceptions are being handled, how many are in flight), so that
+//     a fiber may suspend in a catch block or a destructor and resume elsewhere. Boost.Context does this itself from
+//     1.88 on; then we do not;
+//   - what ASan must know of the stacks (through weak symbols, in every build: the program, not the library, decides)
+//     and TSan of the fibers (in instrumented builds);
+//   - where the old one is to be resumed, which only the *new* side learns: it stores it.
+//
+// errno is not saved: no call between two suspensions may rely on it across one, ours included.
+#pragma once
+
+#include <cstddef>
+
+#include <aramid/detail/config.hpp>
+
+namespace aramid::inline v0::detail {
+
+class worker;
+
+struct execution {
+  /// Where to resume. Written by the side that is switched to; empty while running. In storage of its own because
+  /// Boost would unwind the stack of a context that is destroyed; ours are abandoned.
+  alignas(void*) unsigned char resume_point[sizeof(void*)] = {};
+
+  /// The worker it runs on (or last ran on). Written by whoever switches to it, before the switch. Read by
+  /// its own code afterwards: this is how a resumed fiber knows where it is without touching a thread_local.
+  worker* on = nullptr;
+
+  // For the sanitizers; unused without them. Always present: the layout never changes.
+  const void* stack_bottom = nullptr;
+  std::size_t stack_size = 0;
+  void* fake_stack = nullptr;
+  void* tsan_fiber = nullptr;
+};
+
+/// Makes `self` the calling thread's own stack, on worker `w`.
+void adopt_thread(execution& self, worker& w) noexcept;
+
+/// Makes `self` ready to run `entry(argument)` at the first switch to it, on [bottom, bottom + size).
+/// `entry` never returns.
+void prepare(execution& self, void* bottom, std::size_t size, void (*entry)(void*), void* argument);
+
+/// Forgets a context that will not run again. Its stack may be reused or unmapped.
+void forget(execution& self) noexcept;
+
+/// Suspends `from`, which is running, and runs `to`. Returns when somebody switches to `from` again: perhaps on another
+/// thread, of the worker `from.on`.
+void switch_to(execution& from, execution& to) noexcept;
+
+}  // namespace aramid::inline v0::detail

@@ -1,0 +1,419 @@
+// Birth, end and handles of fibers: what fiber.hpp and detail/fiber_handle.hpp promise.
+
+#include <aramid/fiber.hpp>
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <aramid/detail/runtime_ref.hpp>
+
+#include "assert.hpp"
+#include "control_pool.hpp"
+#include "failure_text.hpp"
+#include "fiber_control.hpp"
+#include "group_core.hpp"
+#include "log.hpp"
+#include "runtime_core.hpp"
+#include "thread_state.hpp"
+#include "worker.hpp"
+
+namespace aramid::inline v0 {
+
+fiber_cancelled::~fiber_cancelled() = default;
+
+namespace detail {
+
+namespace {
+
+/// Ids are handed to workers in blocks, so that a spawn does not touch a shared counter.
+std::atomic<fiber_id> next_id_block{1};
+constexpr fiber_id ids_per_block = 1024;
+
+fiber_id fresh_id(worker* w) noexcept {
+  if (w == nullptr) {
+    return next_id_block.fetch_add(1, std::memory_order_relaxed) * ids_per_block;
+  }
+  if (w->next_id % ids_per_block == 0) {
+    w->next_id = next_id_block.fetch_add(1, std::memory_order_relaxed) * ids_per_block;
+  }
+  return w->next_id++;
+}
+
+void set_name(fiber_control& fiber, std::string_view name) noexcept {
+  const std::size_t length = std::min(name.size(), fiber_control::name_bytes - 1);
+  std::memcpy(fiber.name, name.data(), length);
+  fiber.name[length] = '\0';
+}
+
+/// Where the box goes: inside the block if it fits.
+void place_box(fiber_control& fiber, std::size_t size, std::size_t align) {
+  if (size <= fiber_control::inline_bytes() && align <= fiber_control::inline_align) {
+    fiber.box = fiber.inline_storage();
+    return;
+  }
+  fiber.box_align = std::max(align, alignof(std::max_align_t));
+  fiber.box = fiber.heap_box = ::operator new(size, std::align_val_t{fiber.box_align});
+}
+
+void free_box(fiber_control& fiber) noexcept {
+  if (fiber.heap_box != nullptr) {
+    ::operator delete(std::exchange(fiber.heap_box, nullptr), std::align_val_t{fiber.box_align});
+  }
+}
+
+/// The worker whose queues and caches the caller may use for `core`, or nullptr.
+worker* worker_of(const runtime_core& core) noexcept {
+  worker* const w = current_worker();
+  return w != nullptr && &w->core == &core ? w : nullptr;
+}
+
+void recycle(fiber_control& fiber) noexcept {
+  free_box(fiber);
+  if (worker* const w = current_worker()) {
+    w->give_control(fiber);
+  } else {
+    control_list one;
+    one.push(&fiber);
+    return_controls(one, 1);
+  }
+}
+
+}  // namespace
+
+// --- birth ---------------------------------------------------------------------------------------------------------------
+
+fiber_control* new_fiber(runtime_core* core, group_core* group, const fiber_ops& ops, std::size_t box_size,
+                         std::size_t box_align, const fiber_options& options) {
+  if (core == nullptr) {
+    core = group != nullptr ? &group->core() : current_runtime();
+    if (core == nullptr) {
+      throw std::logic_error(
+          "aramid: spawn: the calling thread is no fiber and has entered no runtime (aramid::run, runtime::enter)");
+    }
+  }
+  const std::size_t stack_size =
+      options.stack_size_bytes == 0 ? core->default_stack_size() : rounded_stack_size(options.stack_size_bytes);
+  worker* const w = worker_of(*core);
+  fiber_control* fiber = nullptr;
+  if (w != nullptr) {
+    fiber = &w->take_control();
+  } else {
+    control_list few;
+    refill_controls(few);
+    fiber = few.pop();
+    return_controls(few, few.size);
+  }
+  fiber->core = core;
+  fiber->ops = &ops;
+  fiber->id = fresh_id(w);
+  fiber->stack_size_bytes = stack_size;
+  fiber->pinned = options.pinned;
+  set_name(*fiber, options.name);
+  try {
+    place_box(*fiber, box_size, box_align);
+    if (w == nullptr && !core->admit()) {
+      throw std::logic_error("aramid: spawn: the runtime has been stopped");
+    }
+    fiber->born_outside = w == nullptr;
+    if (group != nullptr) {
+      group->add(*fiber);
+    }
+  } catch (...) {
+    recycle(*fiber);
+    throw;
+  }
+  // release: pairs with try_reference; whoever finds the block by walking sees this life.
+  fiber->references.store(2, std::memory_order_release);
+  return fiber;
+}
+
+void* fiber_storage(fiber_control* fiber) noexcept { return fiber->box; }
+
+void start_fiber(fiber_control* fiber) noexcept {
+  runtime_core& core = *fiber->core;
+  // seq_cst: either `stop`'s walk finds this fiber alive, or we see that it is stopping.
+  fiber->live.store(true, std::memory_order_seq_cst);
+  if (ARAMID_UNLIKELY(core.stopping())) {
+    fiber->request_cancel();
+  }
+  if (fiber->born_outside) {
+    core.inject(*fiber);
+  } else {
+    // The same worker as in new_fiber: copying a callable must not suspend.
+    current_worker()->push_fresh(*fiber);
+  }
+}
+
+void abandon_new_fiber(fiber_control* fiber) noexcept {
+  if (fiber->group != nullptr) {
+    fiber->group->remove(*fiber);
+    fiber->group = nullptr;
+  }
+  runtime_core& core = *fiber->core;
+  const bool born_outside = fiber->born_outside;
+  fiber->references.store(0, std::memory_order_relaxed);
+  recycle(*fiber);
+  if (born_outside) {
+    core.revoke();
+  }
+}
+
+// --- end -----------------------------------------------------------------------------------------------------------------
+
+worker& fiber_control::run_to_end() noexcept {
+  invoke_body();
+  worker& ended_on = *on;
+  announce_end();
+  ended_on.count_ended();
+  return ended_on;
+}
+
+void fiber_control::fail_to_start(worker& by, std::exception_ptr why) noexcept {
+  error = std::move(why);
+  outcome = fiber_outcome::threw;
+  on = &by;
+  ops->drop_callable(box);
+  announce_end();
+  by.count_ended();
+}
+
+__attribute__((noinline)) void fiber_control::invoke_body() noexcept {
+  try {
+    // Killed before it started: it never runs.
+    if (!must_throw()) {
+      ops->run(box);
+      outcome = fiber_outcome::returned;
+    } else {
+      outcome = fiber_outcome::cancelled;
+    }
+  } catch (const cancelled&) {
+    outcome = fiber_outcome::cancelled;
+  } catch (...) {
+    error = std::current_exception();
+    outcome = fiber_outcome::threw;
+  }
+  ops->drop_callable(box);
+}
+
+void fiber_control::announce_end() noexcept {
+  live.store(false, std::memory_order_release);
+  join_observer* joiner = nullptr;
+  std::unique_ptr<done_callback> call;
+  {
+    const std::lock_guard lock(observers_lock);
+    done.store(true, std::memory_order_release);
+    call = std::move(callbacks);
+    // Claimed under the lock: an observer that is still linked has not left.
+    for (joiner = observers; joiner != nullptr; joiner = joiner->next) {
+      if (claim(joiner->token)) {
+        // The claimed one stands still until we deliver, but the others may leave now; go on under the lock.
+        deliver(joiner->token);
+      }
+    }
+    observers = nullptr;
+  }
+  for (; call != nullptr; call = std::move(call->next)) {
+    call->call();
+  }
+  if (outcome == fiber_outcome::threw && detached.load(std::memory_order_acquire)) {
+    terminate_detached(*this);
+  }
+  if (group != nullptr) {
+    group->child_ended(*this);  // the last touch of the group
+  }
+  bound = nullptr;
+  drop_reference();
+}
+
+void fiber_control::drop_reference() noexcept {
+  // The last one need not count down: nobody else can come by a reference but the walker, who does not from zero.
+  if (references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+    return;
+  }
+  if (outcome == fiber_outcome::returned) {
+    ops->drop_result(box);
+  }
+  error = nullptr;
+  outcome = fiber_outcome::running;
+  done.store(false, std::memory_order_relaxed);
+  detached.store(false, std::memory_order_relaxed);
+  error_heard = false;
+  group = nullptr;
+  on = home = nullptr;
+  callbacks = nullptr;
+  reset_cancellation();
+  recycle(*this);
+}
+
+bool fiber_control::try_reference() noexcept {
+  std::uint32_t count = references.load(std::memory_order_relaxed);
+  while (count != 0) {
+    // acquire: pairs with the release at birth.
+    if (references.compare_exchange_weak(count, count + 1, std::memory_order_acquire, std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// --- handles ---------------------------------------------------------------------------------------------------------------
+
+void release_fiber(fiber_control* fiber) noexcept { fiber->drop_reference(); }
+
+void detach_fiber(fiber_control* fiber) noexcept {
+  fiber->detached.store(true, std::memory_order_release);
+  const std::lock_guard lock(fiber->observers_lock);
+  if (fiber->done.load(std::memory_order_acquire) && fiber->outcome == fiber_outcome::threw) {
+    terminate_detached(*fiber);
+  }
+}
+
+void cancel_fiber(fiber_control* fiber) noexcept { fiber->request_cancel(); }
+
+bool fiber_done(const fiber_control* fiber) noexcept { return fiber->done.load(std::memory_order_acquire); }
+
+fiber_id id_of(const fiber_control* fiber) noexcept { return fiber->id; }
+
+void on_fiber_done(fiber_control* fiber, std::function<void()> callback) {
+  auto made = std::make_unique<done_callback>();
+  made->call = std::move(callback);
+  {
+    const std::lock_guard lock(fiber->observers_lock);
+    if (!fiber->done.load(std::memory_order_relaxed)) {
+      made->next = std::move(fiber->callbacks);
+      fiber->callbacks = std::move(made);
+    }
+  }
+  if (made != nullptr) {
+    made->call();
+  }
+}
+
+namespace {
+
+/// Waits for `fiber`'s end. Returns who ended the wait; `notified` if it is done.
+wake_reason observe(fiber_control& fiber, time_point deadline, cancellable may_cancel) noexcept {
+  join_observer self;
+  parker wait(may_cancel);
+  self.token = wait.token();
+  {
+    const std::lock_guard lock(fiber.observers_lock);
+    if (fiber.done.load(std::memory_order_relaxed)) {
+      return wake_reason::notified;
+    }
+    self.next = fiber.observers;
+    fiber.observers = &self;
+  }
+  const wake_reason reason = wait.park_until(deadline);
+  if (reason != wake_reason::notified) {
+    const std::lock_guard lock(fiber.observers_lock);
+    for (join_observer** link = &fiber.observers; *link != nullptr; link = &(*link)->next) {
+      if (*link == &self) {
+        *link = self.next;
+        break;
+      }
+    }
+  } else {
+    // The end is announced under the lock, in which our link is still read: wait until it is let go.
+    const std::lock_guard lock(fiber.observers_lock);
+  }
+  return reason;
+}
+
+}  // namespace
+
+bool wait_fiber(fiber_control* fiber, time_point deadline) {
+  if (current_fiber() == fiber) {
+    throw std::logic_error("aramid: fiber::join: a fiber cannot join itself");
+  }
+  enter_wait();
+  // acquire: pairs with announce_end.
+  if (fiber->done.load(std::memory_order_acquire)) {
+    return true;
+  }
+  const wake_reason reason = observe(*fiber, deadline, cancellable::yes);
+  if (reason == wake_reason::cancelled) {
+    throw_cancelled();
+  }
+  return reason == wake_reason::notified;
+}
+
+void check_outcome(fiber_control* fiber) {
+  switch (fiber->outcome) {
+    case fiber_outcome::threw:
+      fiber->error_heard = true;
+      std::rethrow_exception(fiber->error);
+    case fiber_outcome::cancelled:
+      throw fiber_cancelled();
+    case fiber_outcome::running:
+    case fiber_outcome::returned:
+      break;
+  }
+}
+
+void cancel_and_join_fiber(fiber_control* fiber) noexcept {
+  fiber->request_cancel();
+  if (!fiber->done.load(std::memory_order_acquire)) {
+    (void)observe(*fiber, time_point::max(), cancellable::no);
+  }
+  if (fiber->outcome == fiber_outcome::threw && !fiber->error_heard) {
+    log_line("aramid: " + describe(*fiber) + " failed and nobody joined it: " + failure_text(fiber->error));
+  }
+}
+
+bool on_fiber() noexcept { return current_fiber() != nullptr; }
+
+}  // namespace detail
+
+// --- this_fiber --------------------------------------------------------------------------------------------------------------
+
+namespace this_fiber {
+
+using detail::current_fiber;
+using detail::current_waiter;
+using detail::fiber_control;
+
+void yield() {
+  enter_wait();
+  if (auto* const self = static_cast<fiber_control*>(current_fiber())) {
+    self->budget = detail::waiter::full_budget;
+    self->on->yield(*self);
+  } else {
+    sched_yield();
+  }
+}
+
+void sleep_until(time_point deadline) {
+  enter_wait();
+  parker wait;
+  if (wait.park_until(deadline) == wake_reason::cancelled) {
+    throw_cancelled();
+  }
+}
+
+fiber_id get_id() noexcept {
+  const auto* const self = static_cast<fiber_control*>(current_fiber());
+  return self != nullptr ? self->id : 0;
+}
+
+std::string_view name() noexcept {
+  const auto* const self = static_cast<fiber_control*>(current_fiber());
+  return self != nullptr ? self->display_name() : std::string_view();
+}
+
+bool cancel_requested() noexcept {
+  return current_waiter().must_look() && current_waiter().must_throw();
+}
+
+}  // namespace this_fiber
+
+}  // namespace aramid::inline v0

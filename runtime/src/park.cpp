@@ -1,0 +1,198 @@
+// The public face of park_word: how fibers and threads suspend, and how they are made to run again.
+
+#include <aramid/park.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include <aramid/driver.hpp>
+#include <aramid/fiber.hpp>
+
+#include "assert.hpp"
+#include "fiber_control.hpp"
+#include "futex.hpp"
+#include "runtime_core.hpp"
+#include "thread_state.hpp"
+#include "timer_wheel.hpp"
+#include "waiter.hpp"
+#include "worker.hpp"
+
+namespace aramid::inline v0 {
+
+using detail::current_waiter;
+using detail::fiber_control;
+using detail::waiter;
+
+namespace detail {
+
+bool waiter::commit() noexcept {
+  const std::uint64_t epoch = word.epoch();
+  const bool may_cancel = word.cancellable();
+  if (word.commit() == park_word<>::committed::delivered) {
+    return true;
+  }
+  // From here on somebody else may have made the waiter run, and even wait again: hence the claim by epoch.
+  // seq_cst: step 4 of park_word.hpp.
+  if (ARAMID_UNLIKELY(cancel_pending_.load(std::memory_order_seq_cst)) && may_cancel &&
+      word.claim(epoch, wake_reason::cancelled)) {
+    return word.deliver();
+  }
+  return false;
+}
+
+void waiter::resume() noexcept {
+  if (is_fiber()) {
+    auto& fiber = static_cast<fiber_control&>(*this);
+    fiber.core->make_ready(fiber);
+  } else {
+    futex_wake(word.futex_address());
+  }
+}
+
+void waiter::suspend(park_token token, time_point deadline) noexcept {
+  // The deadlines of scopes count only where a cancellation may end the wait.
+  const time_point scopes = word.cancellable() ? nearest_deadline_ : time_point::max();
+  const time_point until = std::min(deadline, scopes);
+  if (is_fiber()) {
+    auto& self = static_cast<fiber_control&>(*this);
+    timer_entry timer;
+    if (until != time_point::max()) {
+      timer.deadline = until;
+      timer.token = token;
+      self.on->timers().arm(timer);
+    }
+    self.on->park(self);
+    if (until != time_point::max() && word.reason() != wake_reason::timed_out) {
+      timer_wheel::disarm(timer);
+    }
+    budget = full_budget;
+  } else if (!commit()) {
+    // Once somebody has won, only the delivery ends the sleep.
+    time_point limit = until;
+    for (std::uint32_t value = 0; word.must_sleep(value);) {
+      if (limit != time_point::max() && clock::now() >= limit) {
+        if (word.claim(token.epoch, wake_reason::timed_out)) {
+          (void)word.deliver();
+          break;
+        }
+        limit = time_point::max();
+      } else {
+        futex_wait(word.futex_address(), value, limit);
+      }
+    }
+  }
+  if (word.reason() == wake_reason::timed_out && scopes <= deadline) {
+    // It was a scope's deadline: a cancellation.
+    expire(std::max(scopes, rough_now()));
+    word.set_reason(wake_reason::cancelled);
+  }
+}
+
+void count_ready() noexcept {
+  waiter& self = current_waiter();
+  if (self.budget > 0) {
+    --self.budget;
+  }
+}
+
+}  // namespace detail
+
+parker::parker(cancellable may_cancel) noexcept {
+  waiter& self = current_waiter();
+  // While an exception is in flight nothing may be thrown, so the wait must not be ended for nothing either (law 1).
+  const bool may = may_cancel == cancellable::yes && !self.unwinding();
+  token_ = {&self, self.word.begin(may)};
+}
+
+parker::~parker() {
+  if (open_ && !abandon()) {
+    (void)park();
+  }
+}
+
+wake_reason parker::park() noexcept { return park_until(time_point::max()); }
+
+wake_reason parker::park_until(time_point deadline) noexcept {
+  ARAMID_ASSERT(open_, "parker: parked twice");
+  open_ = false;
+  waiter& self = *token_.who;
+  if (!self.word.take_delivered()) {
+    self.suspend(token_, deadline);
+  }
+  return self.word.reason();
+}
+
+bool parker::abandon() noexcept {
+  if (!token_.who->word.abandon()) {
+    return false;
+  }
+  open_ = false;
+  return true;
+}
+
+bool claim(park_token token) noexcept {
+  return token.who->word.claim(token.epoch, wake_reason::notified);
+}
+
+void deliver(park_token token) noexcept {
+  if (token.who->word.deliver()) {
+    token.who->resume();
+  }
+}
+
+void enter_wait() {
+  waiter& self = current_waiter();
+  if (ARAMID_UNLIKELY(self.must_look())) {
+    if (self.must_throw()) {
+      throw_cancelled();
+    }
+  }
+  if (ARAMID_UNLIKELY(self.budget <= 1)) {
+    self.budget = waiter::full_budget;
+    if (self.is_fiber()) {
+      auto& fiber = static_cast<fiber_control&>(self);
+      fiber.on->yield(fiber);
+    }
+    return;
+  }
+  --self.budget;
+}
+
+void throw_cancelled() { throw cancelled(); }
+
+bool wake_batch::add(park_token token) noexcept { return add(token, wake_reason::notified); }
+
+bool wake_batch::add(park_token token, wake_reason reason) noexcept {
+  if (!token.who->word.claim(token.epoch, reason)) {
+    return false;
+  }
+  if (!token.who->word.deliver()) {
+    return true;  // not suspended yet: it will run on by itself
+  }
+  waiter& woken = *token.who;
+  // A batch carries fibers of this worker's runtime; everybody else is woken on the spot.
+  const detail::worker* const here = detail::current_worker();
+  if (!woken.is_fiber() || here == nullptr || static_cast<fiber_control&>(woken).core != &here->core ||
+      static_cast<fiber_control&>(woken).home != nullptr) {
+    woken.resume();
+    return true;
+  }
+  woken.next = nullptr;
+  (last_ == nullptr ? first_ : last_->next) = &woken;
+  last_ = &woken;
+  ++size_;
+  return true;
+}
+
+void wake_batch::commit() noexcept {
+  if (first_ != nullptr) {
+    waiter* const first = std::exchange(first_, nullptr);
+    last_ = nullptr;
+    detail::current_worker()->push_batch(first, std::exchange(size_, 0));
+  }
+}
+
+wake_batch::~wake_batch() { commit(); }
+
+}  // namespace aramid::inline v0

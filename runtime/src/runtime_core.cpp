@@ -1,0 +1,256 @@
+#include "runtime_core.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "cpu_count.hpp"
+#include "futex.hpp"
+#include "futex_driver.hpp"
+#include "overflow.hpp"
+#include "thread_state.hpp"
+
+namespace aramid::inline v0::detail {
+
+namespace {
+
+constexpr unsigned most_workers = 1024;
+
+unsigned workers_of(const options& opts) {
+  if (opts.workers > most_workers) {
+    throw std::invalid_argument("aramid: options::workers: " + std::to_string(opts.workers) + " is more than " +
+                                std::to_string(most_workers));
+  }
+  return opts.workers != 0 ? opts.workers : std::min(usable_cpus(), most_workers);
+}
+
+}  // namespace
+
+runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
+    : stepped_(how == mode::stepped),
+      idle_(workers_of(opts)),
+      default_stacks_(rounded_stack_size(opts.stack_size_bytes)),
+      watchdog_(*this) {
+  const unsigned count = workers_of(opts);
+  for (unsigned i = 0; i != count; ++i) {
+    workers_.push_back(std::make_unique<worker>(*this, i, seed + 0x9e3779b97f4a7c15U * (i + 1)));
+    drivers_.push_back(std::make_unique<futex_driver>());
+    workers_.back()->use_driver(*drivers_.back());
+  }
+}
+
+runtime_core::~runtime_core() = default;
+
+void runtime_core::start() {
+  report_stack_overflows();
+  try {
+    for (const auto& each : workers_) {
+      threads_.emplace_back([w = each.get()] {
+        pthread_setname_np(pthread_self(), ("aramid-" + std::to_string(w->index)).c_str());
+        // A write to a broken pipe is an error to its caller, not the end of the program; MSG_NOSIGNAL covers sockets only.
+        sigset_t pipe;
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+        // The default slack of 50 µs would be added to every sleep.
+        prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+        const alternate_signal_stack for_overflows;
+        w->run();
+      });
+    }
+    if (worker_count() > 1) {
+      watchdog_.start();
+    }
+  } catch (...) {
+    end_threads();
+    throw;
+  }
+}
+
+void runtime_core::end_threads() noexcept {
+  watchdog_.stop();
+  exiting_.store(true, std::memory_order_release);
+  for (const auto& each : workers_) {
+    each->wake();
+  }
+  for (std::thread& each : threads_) {
+    each.join();
+  }
+  threads_.clear();
+}
+
+bool runtime_core::admit() noexcept {
+  // Counted first, refused after: `stop` either sees the birth, or we see `stopping_` (both seq_cst).
+  injected_births_.fetch_add(1, std::memory_order_seq_cst);
+  if (!stopping()) {
+    return true;
+  }
+  revoke();
+  return false;
+}
+
+void runtime_core::revoke() noexcept {
+  injected_births_.fetch_sub(1, std::memory_order_seq_cst);
+  note_end();
+}
+
+std::uint64_t runtime_core::fibers_alive() const noexcept {
+  std::uint64_t ended = 0;
+  for (const auto& each : workers_) {
+    ended += each->ended();
+  }
+  std::uint64_t born = injected_births_.load(std::memory_order_seq_cst);
+  for (const auto& each : workers_) {
+    born += each->counters.spawned.get();
+  }
+  return born - ended;
+}
+
+void runtime_core::note_end() noexcept {
+  ends_noted_.fetch_add(1, std::memory_order_seq_cst);
+  futex_wake(&ends_noted_);
+}
+
+bool runtime_core::wait_until_ended(time_point deadline) noexcept {
+  for (;;) {
+    const std::uint32_t noted = ends_noted_.load(std::memory_order_seq_cst);
+    if (fibers_alive() == 0) {
+      return true;
+    }
+    if (clock::now() >= deadline) {
+      return false;
+    }
+    futex_wait(&ends_noted_, noted, deadline);
+  }
+}
+
+void runtime_core::cancel_all() noexcept {
+  for_each_control(
+      [](fiber_control& each, void* core) {
+        // A reference pins the life that it finds; whose life that is can be read only then.
+        if (each.live.load(std::memory_order_acquire) && each.try_reference()) {
+          if (each.core == core) {
+            each.request_cancel();
+          }
+          each.drop_reference();
+        }
+      },
+      this);
+}
+
+void runtime_core::stop(std::chrono::milliseconds grace) {
+  if (current_fiber() != nullptr && current_runtime() == this) {
+    throw std::logic_error("aramid: runtime::stop: called from one of its own fibers");
+  }
+  const std::lock_guard lock(stop_lock_);
+  if (exiting()) {
+    return;
+  }
+  waiting_.store(true, std::memory_order_seq_cst);
+  const time_point deadline =
+      grace.count() > 0 ? deadline_after(clamped(grace)) : time_point::min();
+  (void)wait_until_ended(deadline);
+  stopping_.store(true, std::memory_order_seq_cst);
+  cancel_all();
+  (void)wait_until_ended(time_point::max());
+  end_threads();
+}
+
+stack_pool& runtime_core::stacks_of(std::size_t size_bytes) {
+  if (size_bytes == default_stacks_.size_bytes()) {
+    return default_stacks_;
+  }
+  const std::lock_guard lock(other_stacks_lock_);
+  return other_stacks_.try_emplace(size_bytes, size_bytes).first->second;
+}
+
+const fiber_control* runtime_core::overflowed(const void* address) const noexcept {
+  const stack* hit = default_stacks_.guarding(address);
+  for (auto each = other_stacks_.begin(); hit == nullptr && each != other_stacks_.end(); ++each) {
+    hit = each->second.guarding(address);
+  }
+  return hit != nullptr ? hit->occupant : nullptr;
+}
+
+void runtime_core::make_ready(fiber_control& fiber) noexcept {
+  if (fiber.home != nullptr) {
+    fiber.home->push_pinned(fiber);
+  } else if (worker* const w = current_worker(); w != nullptr && &w->core == this) {
+    w->push_woken(fiber);
+  } else {
+    inject(fiber);
+  }
+}
+
+void runtime_core::inject(fiber_control& fiber) noexcept {
+  injection_.push(fiber);
+  if (worker_count() == 1) {
+    workers_.front()->wake();
+  } else if (const int sleeper = idle_.wake_one(); sleeper >= 0) {
+    worker_at(static_cast<unsigned>(sleeper)).wake();
+  }
+}
+
+driver& runtime_core::driver_for_io(worker& w, const driver_factory& factory) {
+  // acquire: pairs with the release below; every worker's driver is in place.
+  if (ARAMID_UNLIKELY(!does_io_.load(std::memory_order_acquire))) {
+    const std::lock_guard lock(drivers_lock_);
+    if (!does_io_.load(std::memory_order_relaxed)) {
+      std::vector<std::unique_ptr<driver>> made;
+      for (unsigned i = 0; i != worker_count(); ++i) {
+        made.push_back(factory.make());
+      }
+      drivers_.reserve(drivers_.size() + made.size());
+      for (unsigned i = 0; i != worker_count(); ++i) {
+        workers_[i]->use_driver(*made[i]);
+        drivers_.push_back(std::move(made[i]));
+      }
+      does_io_.store(true, std::memory_order_release);
+    }
+  }
+  return w.current_driver();
+}
+
+void runtime_core::help_the_stuck(worker& helper) noexcept {
+  if (!watchdog_.any_stuck()) {
+    return;
+  }
+  for (const auto& each : workers_) {
+    if (each.get() != &helper && each->stuck()) {
+      helper.help(*each);
+    }
+  }
+}
+
+statistics runtime_core::stats() const {
+  statistics sum;
+  sum.fibers = fibers_alive();
+  sum.spawned = injected_births_.load(std::memory_order_relaxed);
+  for (const auto& each : workers_) {
+    const worker_counters& c = each->counters;
+    sum.spawned += c.spawned.get();
+    sum.switches += c.switches.get();
+    sum.steals += c.steals.get();
+    sum.migrations += c.migrations.get();
+    sum.wakes += c.wakes.get();
+    sum.parks += c.parks.get();
+    sum.helps += c.helps.get();
+    sum.submissions += each->current_driver().submissions();
+  }
+  sum.stacks = default_stacks_.made();
+  {
+    const std::lock_guard lock(other_stacks_lock_);
+    for (const auto& [size, pool] : other_stacks_) {
+      sum.stacks += pool.made();
+    }
+  }
+  sum.workers = worker_count();
+  sum.driver = workers_.front()->current_driver().name();
+  return sum;
+}
+
+}  // namespace aramid::inline v0::detail

@@ -1,0 +1,116 @@
+// What the workers of one runtime share, and its life:
+//
+//   1. made:     workers exist, no thread runs. A test may step them from here on (`stepped`).
+//   2. started:  one thread per worker, and a watchdog if there are peers to help.
+//   3. stopping: set once, by `stop`. What is spawned from now on is born cancelled; from plain threads, refused. Every
+//                fiber that lives is cancelled, and `stop` waits until as many have ended as were ever spawned.
+//   4. exiting:  no fiber lives. Workers drain their drivers and their threads end; they are joined.
+//
+// The counts of 3: each worker counts ends, spawners count births, all monotone. `stop` reads every end first and every birth
+// after: if the sums agree, no fiber lived in between (an end never precedes its birth).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <aramid/driver.hpp>
+#include <aramid/run.hpp>
+
+#include "idle_set.hpp"
+#include "injection_queue.hpp"
+#include "stack_pool.hpp"
+#include "watchdog.hpp"
+#include "worker.hpp"
+
+namespace aramid::inline v0::detail {
+
+class runtime_core : public std::enable_shared_from_this<runtime_core> {
+public:
+  enum class mode : bool { threads, stepped };
+
+  /// Throws: std::invalid_argument naming the option; std::system_error.
+  explicit runtime_core(const options& opts, mode how = mode::threads, std::uint64_t seed = 0);
+  ~runtime_core();
+
+  /// Ends the threads that were started if one cannot be.
+  void start();
+  void stop(std::chrono::milliseconds grace);
+
+  [[nodiscard]] statistics stats() const;
+
+  [[nodiscard]] unsigned worker_count() const noexcept { return static_cast<unsigned>(workers_.size()); }
+  [[nodiscard]] worker& worker_at(unsigned index) const noexcept { return *workers_[index]; }
+  [[nodiscard]] bool stepped() const noexcept { return stepped_; }
+  /// Whether `stop` waits for fibers to end.
+  [[nodiscard]] bool ends_awaited() const noexcept { return waiting_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] bool stopping() const noexcept { return stopping_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] bool exiting() const noexcept { return exiting_.load(std::memory_order_acquire); }
+
+  [[nodiscard]] idle_set<>& idle() noexcept { return idle_; }
+  [[nodiscard]] injection_queue& injection() noexcept { return injection_; }
+  [[nodiscard]] const injection_queue& injection() const noexcept { return injection_; }
+
+  [[nodiscard]] std::size_t default_stack_size() const noexcept { return default_stacks_.size_bytes(); }
+  [[nodiscard]] stack_pool& default_stacks() noexcept { return default_stacks_; }
+  [[nodiscard]] stack_pool& stacks_of(std::size_t size_bytes);
+  /// The fiber whose stack's guard `address` lies in, or nullptr. On the way to abort only.
+  [[nodiscard]] const fiber_control* overflowed(const void* address) const noexcept;
+
+  /// A fiber is born outside of the workers. False if the runtime no longer takes any: then the birth is void.
+  [[nodiscard]] bool admit() noexcept;
+  /// Takes back an `admit`: the fiber was never started.
+  void revoke() noexcept;
+
+  /// Queues a fiber that has been woken, or is new, from wherever the caller is.
+  void make_ready(fiber_control& fiber) noexcept;
+  void inject(fiber_control& fiber) noexcept;
+
+  /// The driver of `w`, of the kind that `factory` makes; makes all workers' at the first call.
+  driver& driver_for_io(worker& w, const driver_factory& factory);
+
+  /// A fiber has ended while stopping.
+  void note_end() noexcept;
+  /// A worker has slept and is awake.
+  void note_activity() noexcept { watchdog_.note_activity(); }
+  /// Serves workers whose thread is stuck in a fiber, if there are any.
+  void help_the_stuck(worker& helper) noexcept;
+
+private:
+  friend class watchdog;
+
+  void end_threads() noexcept;
+  void cancel_all() noexcept;
+  [[nodiscard]] bool wait_until_ended(time_point deadline) noexcept;
+  [[nodiscard]] std::uint64_t fibers_alive() const noexcept;
+
+  const bool stepped_;
+  idle_set<> idle_;
+  injection_queue injection_;
+  stack_pool default_stacks_;
+  mutable std::mutex other_stacks_lock_;
+  std::map<std::size_t, stack_pool> other_stacks_;  // by size, under the lock; never shrinks
+
+  std::mutex drivers_lock_;
+  std::vector<std::unique_ptr<driver>> drivers_;  // under the lock; all that ever were: a waker may hold an older one
+  std::atomic<bool> does_io_{false};              // written under the lock; release, after every worker has its driver
+
+  std::vector<std::unique_ptr<worker>> workers_;  // constant once made
+  std::vector<std::thread> threads_;
+  watchdog watchdog_;
+
+  std::mutex stop_lock_;  // one `stop` at a time
+  std::atomic<bool> waiting_{false};   // `stop` has begun: ends are to be noted
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> exiting_{false};
+  std::atomic<std::uint64_t> injected_births_{0};  // fibers spawned from outside of the workers
+  std::atomic<std::uint32_t> ends_noted_{0};       // futex of `stop`
+};
+
+}  // namespace aramid::inline v0::detail

@@ -1,0 +1,116 @@
+#include "thread_state.hpp"
+
+#include <pthread.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <utility>
+
+#include <aramid/detail/spin_lock.hpp>
+
+#include "fiber_control.hpp"
+#include "worker.hpp"
+
+namespace aramid::inline v0::detail {
+
+namespace {
+
+// initial-exec: one instruction instead of a call into the dynamic linker; the few words fit into the static TLS
+// surplus even if the library is loaded late.
+__attribute__((tls_model("initial-exec"))) constinit thread_local thread_state state;
+
+// Waiters of threads that have ended, for threads to come: a token may name them for ever (waiter.hpp).
+struct waiter_pool {
+  spin_lock lock;
+  waiter* free = nullptr;
+};
+constinit waiter_pool idle_waiters;
+
+void give_back(void* value) noexcept {
+  auto* const gone = static_cast<waiter*>(value);
+  // Whatever runs later on this thread (destructors of other keys) makes itself a new one.
+  if (state.current == gone) {
+    state.current = nullptr;
+  }
+  state.own = nullptr;
+  const std::lock_guard lock(idle_waiters.lock);
+  gone->next = idle_waiters.free;
+  idle_waiters.free = gone;
+}
+
+pthread_key_t exit_key() noexcept {
+  static pthread_key_t key = [] {
+    pthread_key_t made{};
+    if (pthread_key_create(&made, give_back) != 0) {
+      std::fputs("aramid: pthread_key_create: no keys left\n", stderr);
+      std::abort();
+    }
+    return made;
+  }();
+  return key;
+}
+
+waiter* make_own() noexcept {
+  waiter* made = nullptr;
+  {
+    const std::lock_guard lock(idle_waiters.lock);
+    made = idle_waiters.free;
+    if (made != nullptr) {
+      idle_waiters.free = std::exchange(made->next, nullptr);
+    }
+  }
+  if (made == nullptr) {
+    made = new (std::nothrow) waiter(waiter::kind::thread);
+    if (made == nullptr) {
+      std::fputs("aramid: no memory for a thread's waiter\n", stderr);
+      std::abort();
+    }
+  }
+  made->reset_cancellation();
+  pthread_setspecific(exit_key(), made);
+  return made;
+}
+
+}  // namespace
+
+// The asm statements keep the compiler from proving that two calls return the same.
+
+waiter& current_waiter() noexcept {
+  asm volatile("" ::: "memory");
+  if (ARAMID_UNLIKELY(state.current == nullptr)) {
+    if (state.own == nullptr) {
+      state.own = make_own();
+    }
+    state.current = state.own;
+  }
+  return *state.current;
+}
+
+waiter* current_fiber() noexcept {
+  asm volatile("" ::: "memory");
+  waiter* const current = state.current;
+  return current != nullptr && current->is_fiber() ? current : nullptr;
+}
+
+worker* current_worker() noexcept {
+  asm volatile("" ::: "memory");
+  return state.on;
+}
+
+runtime_core* current_runtime() noexcept {
+  asm volatile("" ::: "memory");
+  waiter* const current = state.current;
+  if (current != nullptr && current->is_fiber()) {
+    return static_cast<fiber_control*>(current)->core;
+  }
+  return state.entered;
+}
+
+thread_state* state_of_thread() noexcept {
+  asm volatile("" ::: "memory");
+  return &state;
+}
+
+}  // namespace aramid::inline v0::detail

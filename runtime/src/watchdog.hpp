@@ -1,0 +1,70 @@
+// Sees to it that a fiber which hogs its thread strands nobody: a thread that looks at the workers' switch counters every
+// couple of milliseconds while there is activity, and sleeps when there is none.
+//
+//   1. A tick compares each worker's counter with what it was at the last tick. One that has not moved while its worker
+//      was awake marks the worker stuck (worker::stuck_at); the mark is void as soon as the counter moves.
+//   2. If a worker is stuck, a sleeping peer is woken. Being awake, it searches, and finds the stuck worker's ready fibers, its
+//      timers and its driver's completions (worker::search, worker::help). Peers that are busy look every 61 turns.
+//   3. If nothing has happened for a whole tick and every worker sleeps, the watchdog sleeps too, until a worker that
+//      comes back from its sleep says so (note_activity). So an idle program has no wake-ups, and
+//      a busy one pays one system call per quiet period and a tick every `period`.
+//
+// Step 3's race: the watchdog announces that it sleeps, seq_cst fence, and looks once more whether every worker sleeps; a
+// worker that wakes says that it is awake, seq_cst fence, and looks whether the watchdog sleeps. One sees the other.
+//
+// Rejected: one parked worker on a bounded wait (DESIGN §4's first thought): the role has to be passed on whenever that worker
+// is given work, which at low load doubles the wake-ups; a thread of its own costs 0.2% of one CPU while busy.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#include <aramid/park.hpp>
+
+namespace aramid::inline v0::detail {
+
+class runtime_core;
+
+class watchdog {
+public:
+  static constexpr std::chrono::milliseconds period{2};
+
+  explicit watchdog(runtime_core& core) noexcept : core_(core) {}
+
+  /// Throws: std::system_error.
+  void start();
+  void stop() noexcept;
+
+  /// A worker, which no longer counts as asleep, is awake again.
+  void note_activity() noexcept {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (word_.load(std::memory_order_relaxed) == asleep) {
+      wake();
+    }
+  }
+
+  /// Whether some worker was stuck at the last tick.
+  [[nodiscard]] bool any_stuck() const noexcept { return any_stuck_.load(std::memory_order_relaxed); }
+
+private:
+  enum word : std::uint32_t { ticking, asleep, ending };
+
+  void run() noexcept;
+  /// One tick. Returns whether anything has happened since the last.
+  bool look() noexcept;
+  void sleep_until_activity() noexcept;
+  void wake() noexcept;
+  void wait(std::uint32_t while_word, time_point deadline) noexcept;
+  [[nodiscard]] bool everybody_sleeps() const noexcept;
+
+  runtime_core& core_;
+  std::thread thread_;
+  std::atomic<std::uint32_t> word_{ticking};  // futex
+  std::atomic<bool> any_stuck_{false};
+  std::vector<std::uint64_t> seen_;  // the watchdog thread's own: switches per worker at the last tick
+};
+
+}  // namespace aramid::inline v0::detail

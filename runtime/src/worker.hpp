@@ -1,0 +1,221 @@
+// A worker: one thread's share of a runtime. It owns three queues, a timer wheel, a driver and some spare stacks.
+//
+//   lifo_    the fiber woken last                     owner puts and takes; a peer may steal what has lain for a while
+//   ring_    fibers that were woken or have yielded   owner pushes and pops, peers steal half
+//   fresh_   fibers that have not started             owner takes the newest, peers (and every 61st turn the owner) the oldest
+//   inbox_   woken fibers pinned to this worker       anybody pushes, the owner pops
+//
+// A fiber that suspends picks its successor itself and switches to it directly, on its own stack: one switch, and no
+// detour. Only what is long or needs the thread's own stack happens in the *scheduler* context: timers, the driver, searching at
+// peers, sleeping. A fiber gets there when it finds no successor, and every 61st turn.
+//
+// Whoever is switched to first completes what the one it replaced has left to do (`arrive`): only then are that one's registers
+// saved, so only then may others see it:
+//
+//   yielded   → onto the ring
+//   parked    → its word's commit; runs on at once if it has been claimed and delivered meanwhile
+//   ended     → its stack goes to the spare ones
+//
+// First switch of a fiber: `bind` gives it a spare stack, whose loop (`stack_main`) finds it as its occupant. Last switch:
+// the loop, back from `run_to_end`, picks a successor; a fresh one is run by the same loop on the same stack without
+// any switch; else the stack is left as spare and the next one resumed.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+
+#include <aramid/driver.hpp>
+
+#include "control_pool.hpp"
+#include "execution.hpp"
+#include "fiber_control.hpp"
+#include "injection_queue.hpp"
+#include "lifo_slot.hpp"
+#include "run_ring.hpp"
+#include "spawn_deque.hpp"
+#include "stack_pool.hpp"
+#include "timer_wheel.hpp"
+
+namespace aramid::inline v0::detail {
+
+class runtime_core;
+struct thread_state;
+
+/// The layout of __cxa_eh_globals (Itanium C++ ABI, exception handling, 2.2.2).
+struct exception_state {
+  void* caught = nullptr;
+  unsigned int uncaught = 0;
+};
+exception_state* exception_globals_of_thread() noexcept;
+
+/// A counter with one writer. Relaxed: it is only reported.
+class own_counter {
+public:
+  void add(std::uint64_t n = 1) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+struct worker_counters {
+  own_counter switches, steals, migrations, wakes, parks, helps, spawned;
+};
+
+class worker {
+public:
+  worker(runtime_core& core, unsigned index, std::uint64_t seed);
+  ~worker();
+
+  worker(const worker&) = delete;
+  worker& operator=(const worker&) = delete;
+
+  // --- execution.cpp's side of a switch -------------------------------------------------------------------------
+
+  execution* leaving = nullptr;  // written before a switch, read by the side that is switched to
+  exception_state* exception_globals = nullptr;  // of the thread that this worker runs on
+
+  // --- called from a fiber on this worker ----------------------------------------------------------------------
+
+  /// Suspends `self` until its word is won.
+  void park(fiber_control& self) noexcept;
+
+  /// Lets others run before `self`.
+  void yield(fiber_control& self) noexcept;
+
+  /// Queues a fiber that has not started.
+  void push_fresh(fiber_control& fiber) noexcept;
+
+  // --- called on this worker's thread, from a fiber or the scheduler -----------------------------------------------
+
+  /// Queues a fiber that the running one has woken: it runs next.
+  void push_woken(fiber_control& fiber) noexcept;
+
+  /// Queues fibers that one poll has woken, in order, linked through `next`.
+  void push_batch(waiter* first, std::size_t count) noexcept;
+
+  fiber_control& take_control();
+  void give_control(fiber_control& block) noexcept;
+  void count_ended() noexcept;
+
+  // --- the scheduler ---------------------------------------------------------------------------------------------
+
+  /// The thread's main function: turns and sleeps until the runtime ends.
+  void run() noexcept;
+
+  /// Makes the calling thread this worker: for `run`, and for whoever steps several workers on one thread.
+  void bind_thread() noexcept;
+
+  /// One turn of the scheduler: serves timers and driver, then lets one fiber run until the scheduler is due again.
+  /// Returns: whether a fiber ran. Never blocks.
+  bool turn() noexcept;
+
+  /// Sleeps until there may be work, `deadline` at the latest.
+  void sleep(time_point deadline) noexcept;
+
+  // --- called from any thread --------------------------------------------------------------------------------------
+
+  /// Makes its current or next sleep end.
+  void wake() noexcept;
+
+  /// Queues a woken fiber that is pinned here.
+  void push_pinned(fiber_control& fiber) noexcept;
+
+  /// What a peer may take: whether the queues hold anything.
+  [[nodiscard]] bool has_stealable() const noexcept { return ring_.size() != 0 || fresh_.size() != 0; }
+
+  /// Its newest driver. It may be asleep in an older one: `wake` says how that is handled.
+  [[nodiscard]] driver& current_driver() const noexcept { return *driver_.load(std::memory_order_seq_cst); }
+  void use_driver(driver& made) noexcept;
+
+  /// Called by a peer: serves the timers and the driver of `victim`, whose thread is stuck in a fiber.
+  bool help(worker& victim) noexcept;
+
+  [[nodiscard]] timer_wheel& timers() noexcept { return timers_; }
+  [[nodiscard]] time_point rough_now() const noexcept { return now_; }
+  [[nodiscard]] std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] bool asleep() const noexcept { return asleep_.load(std::memory_order_relaxed); }
+
+  runtime_core& core;
+  const unsigned index;
+  fiber_id next_id = 0;  // the owner's block of ids (fiber.cpp)
+  worker_counters counters;
+
+  /// Set by the watchdog to the value of counters.switches that has stood still; no longer stuck once that moves.
+  std::atomic<std::uint64_t> stuck_at{UINT64_MAX};
+  [[nodiscard]] bool stuck() const noexcept {
+    return stuck_at.load(std::memory_order_relaxed) == counters.switches.get();
+  }
+
+private:
+  friend struct stack_loop;
+
+  enum class left_by : std::uint8_t { scheduler, yielded, parked, ended };
+
+  static constexpr std::uint32_t turns_between_looks = 61;  // as in Go and tokio: prime, so that it meets no rhythm
+  static constexpr unsigned lifo_runs_limit = 3;
+  static constexpr int lifo_patience = 100;  // pauses: a few microseconds
+  static constexpr std::size_t spare_stacks_limit = 64;
+  static constexpr std::size_t free_controls_limit = 256;
+
+  // Switching.
+  fiber_control* pick() noexcept;
+  fiber_control* pick_any() noexcept;
+  execution& enter(fiber_control& next) noexcept;
+  execution& scheduler() noexcept;
+  void occupy(fiber_control& next, stack& on) noexcept;
+  void note_running(fiber_control& next) noexcept;
+  void leave(fiber_control& self, left_by how, fiber_control* next) noexcept;
+  void arrive() noexcept;
+  void run_from_scheduler(fiber_control& next) noexcept;
+
+  // Queues.
+  void push_ring(fiber_control& fiber) noexcept;
+  void notify_peer() noexcept;
+
+  // The scheduler's turn.
+  void look_around(bool due) noexcept;
+  fiber_control* search() noexcept;
+  fiber_control* steal_from(worker& victim, bool last_round) noexcept;
+  [[nodiscard]] bool nothing_to_do() const noexcept;
+  std::uint64_t random() noexcept;
+
+  // Stacks.
+  stack& take_stack(std::size_t size_bytes);
+  void give_stack(stack& idle) noexcept;
+
+  lifo_slot<fiber_control> lifo_;
+  run_ring<fiber_control> ring_;
+  spawn_deque<fiber_control> fresh_;
+  injection_queue inbox_;
+  timer_wheel timers_;
+
+  // The owner's own, from here on.
+  execution scheduler_;
+  thread_state* state_ = nullptr;  // of the thread it runs on
+  left_by left_ = left_by::scheduler;
+  fiber_control* left_fiber_ = nullptr;
+  stack* left_stack_ = nullptr;
+  fiber_control* unstartable_ = nullptr;
+  std::exception_ptr unstartable_why_;
+  std::uint32_t looks_in_ = turns_between_looks;  // switches until the scheduler is due
+  unsigned lifo_runs_ = 0;
+  bool searching_ = false;
+  time_point now_;
+  std::uint64_t random_;
+  stack* spare_stacks_ = nullptr;
+  std::size_t spare_stacks_count_ = 0;
+  control_list free_controls_;
+
+  // Shared.
+  std::atomic<driver*> driver_{nullptr};      // written by runtime_core when the drivers are made
+  std::atomic<bool> notified_{false};         // set by wakers, cleared by the owner
+  std::atomic<bool> asleep_{false};           // written by the owner, read by the watchdog
+  std::atomic<std::uint64_t> ended_{0};       // fibers that ended here
+};
+
+}  // namespace aramid::inline v0::detail
