@@ -1,0 +1,19 @@
+// Everything: the runtime and its I/O.
+#pragma once
+
+#include <aramid/cancel.hpp>
+#include <aramid/channel.hpp>
+#include <aramid/condition_variable.hpp>
+#include <aramid/driver.hpp>
+#include <aramid/fiber.hpp>
+#include <aramid/io/endpoint.hpp>
+#include <aramid/io/error.hpp>
+#include <aramid/io/file.hpp>
+#include <aramid/io/signal.hpp>
+#include <aramid/io/tcp.hpp>
+#include <aramid/mutex.hpp>
+#include <aramid/park.hpp>
+#include <aramid/run.hpp>
+#include <aramid/task_group.hpp>
+#include <aramid/timeout.hpp>
+#include <aramid/version.hpp>

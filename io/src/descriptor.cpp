@@ -1,0 +1,134 @@
+#include "descriptor.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+
+#include "perform.hpp"
+
+namespace aramid::inline v0::detail {
+
+descriptor_user::descriptor_user(descriptor& d, use how, const char* who) : descriptor_(d), who_(who) {
+  const std::uint64_t alone = how == use::reader ? descriptor::reading : how == use::writer ? descriptor::writing : 0;
+  const std::uint64_t mark = descriptor::one_user + alone;
+  std::uint64_t state = d.state_.load();
+  do {
+    if ((state & descriptor::closing) != 0) {
+      return;
+    }
+    if ((state & alone) != 0) {
+      throw std::logic_error(std::string(who) + ": another fiber or thread is " +
+                             (how == use::reader ? "reading" : "writing") + " already");
+    }
+  } while (!d.state_.compare_exchange_weak(state, state + mark));
+  mark_ = mark;
+}
+
+descriptor_user::~descriptor_user() {
+  if (mark_ == 0) {
+    return;
+  }
+  if (watched_) {
+    const std::lock_guard guard(descriptor_.watch_lock_);
+    *link_ = next_;
+    if (next_ != nullptr) {
+      next_->link_ = link_;
+    }
+  }
+  const std::uint64_t left = descriptor_.state_.fetch_sub(mark_) - mark_;
+  if ((left & descriptor::draining) != 0 && left < descriptor::one_user) {
+    // The closer waits for exactly this, so the descriptor is still there for the argument, and perhaps not after.
+    unpark(park_token(descriptor_.closer_));
+  }
+}
+
+std::int32_t descriptor_user::perform(operation& op, time_point deadline) {
+  if (descriptor_.kind_ != descriptor::kind::socket) {
+    op.watched_by = this;
+  }
+  return detail::perform(op, descriptor_.home_, who_, deadline);
+}
+
+bool descriptor_user::watch(park_token token) noexcept {
+  const std::lock_guard guard(descriptor_.watch_lock_);
+  // `closing` is set before `end_waits` takes the lock: either it is seen here, or `end_waits` sees the token.
+  if (!descriptor_.is_open()) {
+    return false;
+  }
+  token_ = token;
+  if (!watched_) {
+    watched_ = true;
+    next_ = descriptor_.watched_;
+    link_ = &descriptor_.watched_;
+    if (next_ != nullptr) {
+      next_->link_ = &next_;
+    }
+    descriptor_.watched_ = this;
+  }
+  return true;
+}
+
+std::error_code descriptor::close() noexcept {
+  const std::uint64_t before = state_.fetch_or(closing);
+  if ((before & closing) != 0) {
+    return {};
+  }
+  if (before >= one_user) {
+    end_waits();
+    wait_for_users();
+  }
+  return close_number();
+}
+
+void descriptor::end_waits() noexcept {
+  if (kind_ == kind::socket) {
+    // ENOTCONN and the like change nothing: it wakes whoever waits all the same, and who does not wait will not begin.
+    (void)::shutdown(fd_, SHUT_RDWR);
+    return;
+  }
+  const std::lock_guard guard(watch_lock_);
+  for (const descriptor_user* user = watched_; user != nullptr; user = user->next_) {
+    unpark(user->token_);
+  }
+}
+
+void descriptor::wait_for_users() noexcept {
+  parker wait(cancellable::no);
+  closer_ = wait.token();
+  if (state_.fetch_or(draining) >= one_user) {
+    wait.park();
+  } else {
+    (void)wait.abandon();
+  }
+}
+
+std::error_code descriptor::close_number() noexcept {
+  int result = -ENOTSUP;
+  if (kind_ == kind::file) {
+    // Some file systems write back in close. A socket's close is quick, unless SO_LINGER was asked to wait.
+    operation op(op_kind::close, fd_);
+    result = perform_shielded(op);
+  }
+  if (result == -ENOTSUP) {
+    result = ::close(fd_) == 0 ? 0 : -errno;
+  }
+  // Linux has given the number back even when it says EINTR (man close).
+  return result == 0 || result == -EINTR ? std::error_code() : std::error_code(-result, std::system_category());
+}
+
+int descriptor::release(const char* who) {
+  std::uint64_t state = 0;
+  if (state_.compare_exchange_strong(state, closing)) {
+    return fd_;
+  }
+  if ((state & closing) != 0) {
+    return -1;
+  }
+  throw std::logic_error(std::string(who) + ": a fiber or thread is using it");
+}
+
+}  // namespace aramid::inline v0::detail

@@ -1,0 +1,141 @@
+// A descriptor that fibers use and anybody may close. Its number must not be given back to the kernel while an operation
+// names it, or the operation would hit whatever is opened next (DESIGN §5: liburing#363), and a close(2)
+// alone neither ends operations nor sends a FIN while they hold the file (liburing#932). So:
+//
+//   Use:    1. Whoever is to name the number in a system call or operation becomes a `descriptor_user` first: one exchange
+//              that counts it in `state_`, unless the descriptor is closing. Readers and writers that must be alone
+//              of their kind set their bit in the same exchange.
+//           2. When the call or operation is over, one subtraction counts it out.
+//   Close:  1. Set `closing`. Whoever finds it set already has nothing to do. From here on nobody becomes a user.
+//           2. If there are users, end what they wait for: shutdown(2) for a socket, which wakes receive, send and accept alike
+//              and covers operations that the kernel has not even seen yet; for the rest each waiting user's
+//              wait is ended, and the fiber then takes its own operation back (operation.hpp, step 6). The closer
+//              never touches an operation.
+//           3. Set `draining` and, if that exchange finds users left, wait for the last of them, who finds `draining` set
+//              when it counts itself out and wakes the closer. Shielded from cancellation (law 1).
+//           4. close(2).
+//
+// There is one descriptor object per open descriptor, and it is never used for another one: the object is the
+// generation that the hazard table asks for. It lives as long as the stream, listener or file that has it; close only empties it.
+//
+// Rejected: shutdown(2) always, also without users: a plain close does all that it does, and SO_LINGER 0 then sends
+// its RST without a FIN before it. Tokens for sockets too: a second exchange per operation for what shutdown(2) gives.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <system_error>
+#include <utility>
+
+#include <aramid/detail/runtime_ref.hpp>
+#include <aramid/detail/spin_lock.hpp>
+#include <aramid/park.hpp>
+
+namespace aramid::inline v0::detail {
+
+class descriptor_user;
+struct operation;
+
+class descriptor {
+public:
+  enum class kind : std::uint8_t { socket, file, event };
+
+  /// Takes `fd` over. `home` is the runtime that does the I/O of plain threads.
+  descriptor(int fd, kind what, runtime_ref home) noexcept : home_(std::move(home)), fd_(fd), kind_(what) {}
+
+  /// Closes. By C++'s rules nobody uses it any more, so there is nothing to wait for but the close of a file.
+  ~descriptor() { (void)close(); }
+
+  descriptor(const descriptor&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+
+  /// The protocol above.
+  /// Suspends: until the last user has left; a file's close(2) also while the file system writes back.
+  /// Cancels:  never.
+  /// Returns:  what close(2) said; nothing to a caller that came second.
+  std::error_code close() noexcept;
+
+  /// Gives the number away, open. The object is as if closed.
+  /// Returns: -1 if it is closed. Throws: std::logic_error, naming `who`, if it is in use.
+  int release(const char* who);
+
+  [[nodiscard]] bool is_open() const noexcept { return (state_.load() & closing) == 0; }
+
+  /// For native_handle(): the number, or -1 when it is closed.
+  [[nodiscard]] int number() const noexcept { return is_open() ? fd_ : -1; }
+
+  /// The runtime for what comes out of this descriptor: the caller's, if it has one.
+  [[nodiscard]] runtime_ref heirs_home() const noexcept {
+    runtime_ref current = runtime_ref::current();
+    return current ? current : home_;
+  }
+
+private:
+  friend class descriptor_user;
+
+  // state_: two bits for the close, two for users who must be alone of their kind, and the number of users.
+  static constexpr std::uint64_t closing = 1;
+  static constexpr std::uint64_t draining = 2;
+  static constexpr std::uint64_t reading = 4;
+  static constexpr std::uint64_t writing = 8;
+  static constexpr std::uint64_t one_user = 16;
+
+  void end_waits() noexcept;
+  void wait_for_users() noexcept;
+  std::error_code close_number() noexcept;
+
+  std::atomic<std::uint64_t> state_{0};  // everybody
+  const runtime_ref home_;
+  const int fd_;
+  const kind kind_;
+  spin_lock watch_lock_;
+  descriptor_user* watched_ = nullptr;  // under watch_lock_: the users whose wait a close must end
+  park_token closer_;                   // the closer, before it sets `draining`; the last user, after it has seen that
+};
+
+/// How a user shares the descriptor with others.
+enum class use : std::uint8_t { shared, reader, writer };
+
+/// One use of a descriptor, for as long as the object lives. On the stack of the user.
+class descriptor_user {
+public:
+  /// Throws: std::logic_error, naming `who`, if there is a reader (writer) already.
+  descriptor_user(descriptor& d, use how, const char* who);
+
+  ~descriptor_user();
+
+  descriptor_user(const descriptor_user&) = delete;
+  descriptor_user& operator=(const descriptor_user&) = delete;
+
+  /// Whether the descriptor was open; if not, there is nothing to use.
+  explicit operator bool() const noexcept { return mark_ != 0; }
+
+  /// Whether somebody has begun to close it meanwhile.
+  [[nodiscard]] bool closing() const noexcept { return !descriptor_.is_open(); }
+
+  [[nodiscard]] int fd() const noexcept { return descriptor_.fd_; }
+
+  /// `perform` for the descriptor's owner; `op` must name this use's descriptor.
+  /// Suspends, Cancels, Returns, Throws: as `perform`.
+  std::int32_t perform(operation& op, time_point deadline = time_point::max());
+
+  /// Lets a close end the wait of `token`, until the next `watch` or the end of the use. Not for sockets.
+  /// Returns: false if the close has begun.
+  [[nodiscard]] bool watch(park_token token) noexcept;
+
+private:
+  friend class descriptor;
+
+  descriptor& descriptor_;
+  const char* const who_;
+  std::uint64_t mark_ = 0;  // what to take off the state at the end
+
+  bool watched_ = false;    // in the list; the user only
+
+  // Under the descriptor's watch_lock_.
+  park_token token_;
+  descriptor_user* next_ = nullptr;
+  descriptor_user** link_ = nullptr;  // what points here while it is in the list
+};
+
+}  // namespace aramid::inline v0::detail

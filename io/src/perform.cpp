@@ -1,0 +1,119 @@
+// Steps 1–3 and 5–8 of operation.hpp: the fiber's side.
+#include "perform.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include <aramid/cancel.hpp>
+#include <aramid/driver.hpp>
+
+#include "descriptor.hpp"
+#include "driver_select.hpp"
+#include "io_driver.hpp"
+
+namespace aramid::inline v0::detail {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr clock::duration first_patience = 10ms;
+constexpr clock::duration last_patience = 1s;
+
+struct outcome {
+  std::int32_t result;
+  wake_reason reason;
+};
+
+/// Steps 6 and 7. On return the operation is done.
+void take_back(operation& op) noexcept {
+  for (clock::duration patience = first_patience; !op.is_done();
+       patience = std::min(2 * patience, last_patience)) {
+    parker wait(cancellable::no);
+    if (!op.expect_instead(wait.token())) {
+      (void)wait.abandon();
+      return;
+    }
+    // The fiber may have migrated since it submitted. The drivers exist, so this cannot throw.
+    const caller from = current_io_driver() == op.home ? caller::owner : caller::peer;
+    op.home->cancel(op, from);
+    wait.park_until(clock::now() + patience);
+  }
+}
+
+/// One submission, steps 1–8.
+outcome perform_once(io_driver& driver, operation& op, cancellable may_cancel, time_point deadline) {
+  parker wait(may_cancel);
+  const park_token token = wait.token();
+  op.expect(token);
+  if (op.watched_by != nullptr && !op.watched_by->watch(token)) {
+    (void)wait.abandon();
+    return {-ECANCELED, wake_reason::notified};
+  }
+  driver.submit(op);
+  const wake_reason reason = deadline == time_point::max() ? wait.park() : wait.park_until(deadline);
+  if (ARAMID_UNLIKELY(!op.is_done())) {
+    take_back(op);
+    // An io-wq worker that was interrupted for the cancel says -EINTR (man io_uring_cancelation).
+    if (op.result == -ECANCELED || op.result == -EINTR) {
+      return {-ECANCELED, reason};
+    }
+  }
+  return {op.result, wake_reason::notified};
+}
+
+/// Until it is not -EINTR (liburing#744).
+outcome perform_here(io_driver* driver, operation& op, cancellable may_cancel, time_point deadline) {
+  outcome what = perform_once(*driver, op, may_cancel, deadline);
+  while (ARAMID_UNLIKELY(what.result == -EINTR)) {
+    what = perform_once(*current_io_driver(), op, may_cancel, deadline);
+  }
+  return what;
+}
+
+std::int32_t perform_there(operation& op, const runtime_ref& home, const char* who, time_point deadline) {
+  std::int32_t result = -ECANCELED;
+  bool finished = false;
+  try {
+    home.call(who, [&] {
+      result = perform(op, home, who, deadline);
+      finished = true;
+    });
+  } catch (const cancelled&) {
+    // A deadline of the calling thread that came too late loses nothing (law 2).
+    if (!finished) {
+      throw;
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::int32_t perform(operation& op, const runtime_ref& home, const char* who, time_point deadline) {
+  enter_wait();
+  io_driver* const driver = current_io_driver();
+  if (ARAMID_UNLIKELY(driver == nullptr)) {
+    return perform_there(op, home, who, deadline);
+  }
+  const outcome what = perform_here(driver, op, cancellable::yes, deadline);
+  if (ARAMID_UNLIKELY(what.reason != wake_reason::notified)) {
+    if (what.reason == wake_reason::cancelled) {
+      throw_cancelled();
+    }
+    return -ETIME;
+  }
+  return what.result;
+}
+
+std::int32_t perform_shielded(operation& op) noexcept {
+  try {
+    if (io_driver* const driver = current_io_driver()) {
+      return perform_here(driver, op, cancellable::no, time_point::max()).result;
+    }
+  } catch (const std::exception&) {  // no driver: the caller has another way
+  }
+  return -ENOTSUP;
+}
+
+}  // namespace aramid::inline v0::detail

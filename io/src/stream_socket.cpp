@@ -1,0 +1,178 @@
+#include "stream_socket.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <aramid/driver.hpp>
+
+#include "calls.hpp"
+#include "operation.hpp"
+
+namespace aramid::inline v0::detail {
+namespace {
+
+void describe(operation& op, const std::byte* data, std::size_t size, int flags) {
+  op.address = const_cast<std::byte*>(data);  // the kernel's interface has one pointer for both ways
+  op.length = static_cast<std::uint32_t>(std::min(size, max_transfer_bytes));
+  op.flags = static_cast<std::uint32_t>(flags);
+}
+
+std::size_t take_unread(stream_socket& socket, std::span<std::byte> buffer) noexcept {
+  const std::size_t count = std::min(buffer.size(), socket.unread.size() - socket.unread_begin);
+  if (count == 0) {
+    return 0;
+  }
+  std::memcpy(buffer.data(), socket.unread.data() + socket.unread_begin, count);
+  socket.unread_begin += count;
+  if (socket.unread_begin == socket.unread.size()) {
+    socket.unread.clear();
+    socket.unread_begin = 0;
+  }
+  return count;
+}
+
+/// In front of what is unread already.
+void put_back(stream_socket& socket, std::span<const std::byte> bytes) {
+  if (bytes.empty()) {
+    return;
+  }
+  socket.unread.erase(socket.unread.begin(), socket.unread.begin() + static_cast<std::ptrdiff_t>(socket.unread_begin));
+  socket.unread_begin = 0;
+  socket.unread.insert(socket.unread.begin(), bytes.begin(), bytes.end());
+}
+
+/// One receive. Returns: bytes; 0 with `ec` clear at end of stream.
+std::size_t receive(stream_socket& socket, descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec) {
+  operation op(op_kind::receive, user.fd());
+  // Not MSG_WAITALL for those who want it all: when the kernel has some bytes and then meets an error, it returns the
+  // bytes and forgets the error, and a reset would pass for an end of stream (io_recv in the kernel's io_uring/net.c).
+  describe(op, buffer.data(), buffer.size(), 0);
+  op.likely_waits = socket.drained;
+  const std::int32_t result = perform_when_ready(user, op, POLLIN);
+  socket.drained = !op.more_waits;
+  if (result > 0) {
+    return static_cast<std::size_t>(result);
+  }
+  // A close of ours looks like an end of stream to the kernel.
+  if (user.closing()) {
+    ec = io::errc::closed;
+  } else if (result < 0) {
+    ec = system_error_of(result);
+  }
+  return 0;
+}
+
+std::size_t send(descriptor_user& user, std::span<const std::byte> data, int flags, std::error_code& ec) {
+  operation op(op_kind::send, user.fd());
+  describe(op, data.data(), data.size(), flags | MSG_NOSIGNAL);
+  const std::int32_t result = perform_when_ready(user, op, POLLOUT);
+  if (result >= 0) {
+    return static_cast<std::size_t>(result);
+  }
+  ec = user.closing() ? std::error_code(io::errc::closed) : system_error_of(result);
+  return 0;
+}
+
+}  // namespace
+
+stream_ptr make_stream(int fd, runtime_ref home) {
+  try {
+    return stream_ptr(new stream_socket(fd, std::move(home)));
+  } catch (...) {
+    ::close(fd);
+    throw;
+  }
+}
+
+std::int32_t perform_when_ready(descriptor_user& user, operation& op, short events) {
+  std::int32_t result = user.perform(op);
+  while (ARAMID_UNLIKELY(result == -EAGAIN)) {
+    operation ready(op_kind::poll, op.fd);
+    ready.flags = static_cast<std::uint32_t>(events);
+    result = user.perform(ready);
+    if (result >= 0) {
+      result = user.perform(op);
+    }
+  }
+  return result;
+}
+
+std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec, const char* who) {
+  descriptor_user user(socket.handle, use::reader, who);
+  if (!user) {
+    enter_wait();
+    ec = io::errc::closed;
+    return 0;
+  }
+  if (buffer.empty() || !socket.unread.empty()) {
+    enter_wait();
+    count_ready();
+    return take_unread(socket, buffer);
+  }
+  return receive(socket, user, buffer, ec);
+}
+
+void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec, const char* who) {
+  enter_wait();
+  descriptor_user user(socket.handle, use::reader, who);
+  if (!user) {
+    ec = io::errc::closed;
+    return;
+  }
+  std::size_t got = take_unread(socket, buffer);
+  if (got == buffer.size()) {
+    count_ready();
+    return;
+  }
+  try {
+    do {
+      const std::size_t count = receive(socket, user, buffer.subspan(got), ec);
+      if (count == 0 && !ec) {
+        ec = io::errc::end_of_stream;
+      }
+      got += count;
+    } while (got < buffer.size() && !ec);
+  } catch (...) {
+    put_back(socket, buffer.first(got));
+    throw;
+  }
+  if (ec) {
+    put_back(socket, buffer.first(got));
+  }
+}
+
+std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, std::error_code& ec, const char* who) {
+  descriptor_user user(socket.handle, use::writer, who);
+  if (!user || data.empty()) {
+    enter_wait();
+    if (!user) {
+      ec = io::errc::closed;
+    }
+    return 0;
+  }
+  return send(user, data, 0, ec);
+}
+
+void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_t& written, std::error_code& ec,
+              const char* who) {
+  written = 0;
+  descriptor_user user(socket.handle, use::writer, who);
+  if (!user || data.empty()) {
+    enter_wait();
+    if (!user) {
+      ec = io::errc::closed;
+    }
+    return;
+  }
+  while (written < data.size() && !ec) {
+    // MSG_WAITALL: the kernel goes on after a short write by itself (Linux 5.19), and if it is cancelled half-way says how far it came.
+    written += send(user, data.subspan(written), MSG_WAITALL, ec);
+  }
+}
+
+}  // namespace aramid::inline v0::detail
