@@ -1,0 +1,3 @@
+module aramid/bench/go_micro
+
+go 1.18

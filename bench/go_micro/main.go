@@ -1,0 +1,202 @@
+// The figures of aramid_bench in Go, printed as Google Benchmark prints its own: one entry for each
+// repetition, named <figure>/go, so that one reader takes both.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A figure runs `count` operations and returns what they took, without what it needs to set up.
+type figure struct {
+	name    string
+	threads int
+	least   int  // operations in a repetition at least
+	once    bool // one operation is a whole run of seconds, not nanoseconds
+	run     func(count int) time.Duration
+}
+
+func yield(goroutines int) func(int) time.Duration {
+	return func(count int) time.Duration {
+		each := count/goroutines + 1
+		var ready, done sync.WaitGroup
+		ready.Add(goroutines)
+		done.Add(goroutines)
+		start := make(chan struct{})
+		for i := 0; i < goroutines; i++ {
+			go func() {
+				ready.Done()
+				<-start
+				for j := 0; j < each; j++ {
+					runtime.Gosched()
+				}
+				done.Done()
+			}()
+		}
+		ready.Wait()
+		begin := time.Now()
+		close(start)
+		done.Wait()
+		took := time.Since(begin)
+		return took * time.Duration(count) / time.Duration(each*goroutines)
+	}
+}
+
+func spawnJoin(count int) time.Duration {
+	var done sync.WaitGroup
+	begin := time.Now()
+	for i := 0; i < count; i++ {
+		done.Add(1)
+		go func() { done.Done() }()
+		done.Wait()
+	}
+	return time.Since(begin)
+}
+
+func channel(capacity int) func(int) time.Duration {
+	return func(count int) time.Duration {
+		items := make(chan int, capacity)
+		begin := time.Now()
+		go func() {
+			for i := 0; i < count; i++ {
+				items <- i
+			}
+			close(items)
+		}()
+		for range items {
+		}
+		return time.Since(begin)
+	}
+}
+
+func mutex(count int) time.Duration {
+	var lock sync.Mutex
+	begin := time.Now()
+	for i := 0; i < count; i++ {
+		lock.Lock()
+		lock.Unlock()
+	}
+	return time.Since(begin)
+}
+
+// One timer armed again and again, as a connection's deadline is: without allocating a new one.
+func timerArmCancel(count int) time.Duration {
+	timer := time.AfterFunc(time.Hour, func() {})
+	timer.Stop()
+	begin := time.Now()
+	for i := 0; i < count; i++ {
+		timer.Reset(time.Hour)
+		timer.Stop()
+	}
+	return time.Since(begin)
+}
+
+func skynetNode(result chan<- int, number, size int) {
+	if size == 1 {
+		result <- number
+		return
+	}
+	children := make(chan int)
+	for i := 0; i < 10; i++ {
+		go skynetNode(children, number+i*size/10, size/10)
+	}
+	sum := 0
+	for i := 0; i < 10; i++ {
+		sum += <-children
+	}
+	result <- sum
+}
+
+// A million leaves, 1,111,111 goroutines in all.
+func skynet(count int) time.Duration {
+	const leaves = 1_000_000
+	begin := time.Now()
+	for i := 0; i < count; i++ {
+		result := make(chan int)
+		go skynetNode(result, 0, leaves)
+		if sum := <-result; sum != leaves*(leaves-1)/2 {
+			fmt.Fprintln(os.Stderr, "skynet: wrong sum", sum)
+			os.Exit(1)
+		}
+	}
+	return time.Since(begin)
+}
+
+var figures = []figure{
+	{name: "yield/go", threads: 1, run: yield(2)},
+	{name: "yield/go/512", threads: 1, least: 32 * 512, run: yield(512)},
+	{name: "yield/go/32768", threads: 1, least: 32 * 32768, run: yield(32768)},
+	{name: "spawn_join/go", threads: 1, run: spawnJoin},
+	{name: "channel_rendezvous/go", threads: 1, run: channel(0)},
+	{name: "channel_buffered/go", threads: 1, run: channel(128)},
+	{name: "mutex/go", threads: 1, run: mutex},
+	{name: "timer_arm_cancel/go", threads: 1, run: timerArmCancel},
+	{name: "skynet/go/1", threads: 1, once: true, run: skynet},
+	{name: "skynet/go/2", threads: 2, once: true, run: skynet},
+}
+
+// Returns how many operations take about `wanted`.
+func calibrate(f figure, wanted time.Duration) int {
+	if f.once {
+		return 1
+	}
+	for count := 1000 + f.least; ; count *= 4 {
+		if took := f.run(count); took > wanted/10 {
+			fitting := int(float64(count) * float64(wanted) / float64(took))
+			if fitting < f.least {
+				return f.least
+			}
+			return fitting + 1
+		}
+	}
+}
+
+type entry struct {
+	Name       string  `json:"name"`
+	RunType    string  `json:"run_type"`
+	Iterations int     `json:"iterations"`
+	RealTime   float64 `json:"real_time"`
+	TimeUnit   string  `json:"time_unit"`
+}
+
+func main() {
+	only := flag.String("only", "", "only figures whose name contains this")
+	repetitions := flag.Int("repetitions", 5, "how often each figure is taken, by turns")
+	seconds := flag.Float64("seconds", 0.1, "length of one repetition")
+	flag.Parse()
+
+	wanted := time.Duration(*seconds * float64(time.Second))
+	counts := map[string]int{}
+	report := struct {
+		Context    map[string]string `json:"context"`
+		Benchmarks []entry           `json:"benchmarks"`
+	}{Context: map[string]string{"go_version": runtime.Version()}}
+	for repetition := 0; repetition < *repetitions; repetition++ {
+		for _, f := range figures {
+			if !strings.Contains(f.name, *only) {
+				continue
+			}
+			runtime.GOMAXPROCS(f.threads)
+			runtime.GC() // what the figure before left behind is not this one's to collect
+			if counts[f.name] == 0 {
+				counts[f.name] = calibrate(f, wanted)
+			}
+			count := counts[f.name]
+			nanoseconds := float64(f.run(count).Nanoseconds()) / float64(count)
+			report.Benchmarks = append(report.Benchmarks,
+				entry{f.name, "iteration", count, nanoseconds, "ns"})
+		}
+	}
+	out := json.NewEncoder(os.Stdout)
+	out.SetIndent("", "  ")
+	if err := out.Encode(report); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

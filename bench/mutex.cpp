@@ -1,0 +1,24 @@
+// A lock and an unlock that nobody else wants.
+#include <aramid/mutex.hpp>
+
+#include "bench_support.hpp"
+
+namespace aramid::bench {
+namespace {
+
+void uncontended(benchmark::State& state) {
+  on_fiber([&] {
+    mutex lock;
+    for (auto _ : state) {
+      lock.lock();
+      benchmark::ClobberMemory();
+      lock.unlock();
+    }
+  });
+  count_operations(state);
+}
+
+const auto* const registered = add("mutex/aramid", uncontended);
+
+}  // namespace
+}  // namespace aramid::bench

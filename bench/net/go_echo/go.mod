@@ -1,0 +1,3 @@
+module aramid/bench/go_echo
+
+go 1.18

@@ -1,0 +1,40 @@
+// What the command line of net_load asks for.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace net_load {
+
+enum class load_mode : std::uint8_t {
+  loop,  // every connection keeps `depth` requests in flight until the time is up
+  hold,  // every connection does one round trip, and none is closed before all have
+};
+
+struct options {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 7777;
+  load_mode mode = load_mode::loop;
+  unsigned connections = 64;
+  unsigned size_bytes = 64;
+  unsigned depth = 1;
+  double warmup_seconds = 0.5;
+  double seconds = 5.0;
+  double timeout_seconds = 10.0;  // for connecting, and again for the answers still due at the end
+  std::uint64_t seed = 1;
+  bool verify = true;
+  bool json = false;
+  bool quiet = false;
+  std::optional<int> pin_cpu;
+  std::optional<pid_t> server_pid;
+};
+
+/// Reads the command line into `parsed`.
+/// Returns: nothing if the program should go on, else its exit code (0 after --help, 2 after a
+/// mistake).
+std::optional<int> parse_options(int argc, char** argv, options& parsed);
+
+}  // namespace net_load

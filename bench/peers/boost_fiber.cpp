@@ -1,0 +1,96 @@
+// Boost.Fiber as it comes: its round_robin scheduler on one thread.
+#include <boost/fiber/buffered_channel.hpp>
+#include <boost/fiber/fiber.hpp>
+#include <boost/fiber/fixedsize_stack.hpp>
+#include <boost/fiber/mutex.hpp>
+#include <boost/fiber/operations.hpp>
+#include <boost/fiber/unbuffered_channel.hpp>
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "../bench_support.hpp"
+
+namespace aramid::bench {
+namespace {
+
+namespace fibers = boost::fibers;
+
+void yield(benchmark::State& state, int count) {
+  bool stop = false;
+  std::vector<fibers::fiber> others;
+  // Stacks from malloc: with a guard page each, 32,768 of them are more mappings than a process may have.
+  fibers::fixedsize_stack stacks(std::size_t{64} * 1024);
+  for (int i = 1; i < count; ++i) {
+    others.emplace_back(std::allocator_arg, stacks, [&] {
+      while (!stop) {
+        boost::this_fiber::yield();
+      }
+    });
+  }
+  boost::this_fiber::yield();
+  while (state.KeepRunningBatch(count)) {
+    boost::this_fiber::yield();
+  }
+  stop = true;
+  for (fibers::fiber& each : others) {
+    each.join();
+  }
+  count_operations(state);
+}
+
+void spawn_join(benchmark::State& state) {
+  long sum = 0;
+  for (auto _ : state) {
+    fibers::fiber([&] { ++sum; }).join();
+  }
+  benchmark::DoNotOptimize(sum);
+  count_operations(state);
+}
+
+template <class Channel>
+void channel_items(benchmark::State& state, Channel& items) {
+  fibers::fiber producer([&] {
+    for (long n = 0; items.push(n) == fibers::channel_op_status::success; ++n) {
+    }
+  });
+  for (auto _ : state) {
+    long item = 0;
+    items.pop(item);
+    benchmark::DoNotOptimize(item);
+  }
+  items.close();
+  producer.join();
+  count_operations(state);
+}
+
+void rendezvous(benchmark::State& state) {
+  fibers::unbuffered_channel<long> items;
+  channel_items(state, items);
+}
+
+void buffered(benchmark::State& state) {
+  fibers::buffered_channel<long> items(128);
+  channel_items(state, items);
+}
+
+void uncontended(benchmark::State& state) {
+  fibers::mutex lock;
+  for (auto _ : state) {
+    lock.lock();
+    benchmark::ClobberMemory();
+    lock.unlock();
+  }
+  count_operations(state);
+}
+
+const auto* const yield_2 = add("yield/boost_fiber", [](benchmark::State& s) { yield(s, 2); });
+const auto* const yield_512 =
+    add("yield/boost_fiber/512", [](benchmark::State& s) { yield(s, 512); });
+const auto* const one_life = add("spawn_join/boost_fiber", spawn_join);
+const auto* const no_buffer = add("channel_rendezvous/boost_fiber", rendezvous);
+const auto* const with_buffer = add("channel_buffered/boost_fiber", buffered);
+const auto* const lock = add("mutex/boost_fiber", uncontended);
+
+}  // namespace
+}  // namespace aramid::bench

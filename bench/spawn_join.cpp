@@ -1,0 +1,23 @@
+// A fiber's whole life: spawned, run, joined.
+#include <aramid/fiber.hpp>
+
+#include "bench_support.hpp"
+
+namespace aramid::bench {
+namespace {
+
+void spawn_join(benchmark::State& state) {
+  on_fiber([&] {
+    long sum = 0;
+    for (auto _ : state) {
+      spawn([&] { ++sum; }).join();
+    }
+    benchmark::DoNotOptimize(sum);
+  });
+  count_operations(state);
+}
+
+const auto* const registered = add("spawn_join/aramid", spawn_join);
+
+}  // namespace
+}  // namespace aramid::bench

@@ -1,0 +1,40 @@
+// One switch from a fiber to the next: 2, 512 and 32,768 of them on one worker.
+#include <vector>
+
+#include <aramid/fiber.hpp>
+
+#include "bench_support.hpp"
+
+namespace aramid::bench {
+namespace {
+
+void yield(benchmark::State& state, int fibers) {
+  on_fiber([&] {
+    bool stop = false;  // one worker: not atomic
+    std::vector<fiber<>> others;
+    for (int i = 1; i < fibers; ++i) {
+      others.push_back(spawn([&] {
+        while (!stop) {
+          this_fiber::yield();
+        }
+      }));
+    }
+    this_fiber::yield();  // all have their stacks now
+    while (state.KeepRunningBatch(fibers)) {
+      this_fiber::yield();  // once round
+    }
+    stop = true;
+    for (fiber<>& each : others) {
+      each.join();
+    }
+  });
+  count_operations(state);
+}
+
+const auto* const yield_2 = add("yield/aramid", [](benchmark::State& s) { yield(s, 2); });
+const auto* const yield_512 = add("yield/aramid/512", [](benchmark::State& s) { yield(s, 512); });
+const auto* const yield_32k =
+    add("yield/aramid/32768", [](benchmark::State& s) { yield(s, 32768); });
+
+}  // namespace
+}  // namespace aramid::bench
