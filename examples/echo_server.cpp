@@ -1,0 +1,82 @@
+// Gives every byte back. A fiber per connection, over io_uring.
+//
+//     echo_server --port 7777        and from another terminal: nc 127.0.0.1 7777
+//
+// On Ctrl-C it stops accepting, lets the connections finish for a while, cancels the rest and exits 0.
+
+#include <sys/resource.h>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <exception>
+#include <iostream>
+#include <span>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <aramid/aramid.hpp>
+
+using namespace aramid;
+
+namespace {
+
+void echo(io::tcp_stream peer) {
+  peer.no_delay(true);
+  std::array<std::byte, 4096> buffer;
+  while (const std::size_t count = peer.read_some(buffer)) {
+    peer.write_all(std::span(buffer).first(count));
+  }
+}
+
+void serve(const io::endpoint& where, std::chrono::milliseconds grace) {
+  io::tcp_listener listener(where);
+  io::signal_set stop{SIGINT, SIGTERM};
+  // A peer that resets its connection has ended its own fiber, and nobody else's.
+  task_group connections(on_error::isolate, [](const std::exception_ptr&) {});
+  with_task_group([&](task_group& accepting) {
+    accepting.spawn([&] {
+      for (;;) {
+        connections.spawn(echo, listener.accept_with_backoff());
+      }
+    });
+    std::cout << "listening on " << listener.local_endpoint().to_string() << std::endl;
+    stop.wait();
+    accepting.cancel();
+  });
+  listener.close();
+  try_with_timeout(grace, [&] { connections.join(); });
+}  // ~task_group cancels whoever is left
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 7777;
+  double grace_seconds = 1.0;
+  options opts;
+  CLI::App app("Gives every byte back, a fiber per connection.");
+  app.add_option("--host", host, "numeric address to listen at")->capture_default_str();
+  app.add_option("--port", port, "port to listen at; 0 lets the kernel choose")->capture_default_str();
+  app.add_option("--workers", opts.workers, "threads; 0 is one per CPU")->capture_default_str();
+  app.add_option("--grace", grace_seconds, "seconds that connections may take to finish after Ctrl-C")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    raise_descriptor_limit();
+    const auto grace = std::chrono::milliseconds(static_cast<long>(grace_seconds * 1000));
+    run([&] { serve(io::endpoint(host, port), grace); }, opts);
+  } catch (const std::exception& failure) {
+    std::cerr << "echo_server: " << failure.what() << '\n';
+    return 1;
+  }
+}
