@@ -1,0 +1,91 @@
+// A fixture that fails a test which leaves a descriptor, a ring or a thread behind, and one that runs it with 1, 2 and 8 workers.
+#pragma once
+
+#include <dirent.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include <aramid/run.hpp>
+
+namespace aramid::test {
+
+struct process_state {
+  int descriptors = 0;
+  int rings = 0;
+  int threads = 0;
+  std::string listing;
+
+  friend bool operator==(const process_state& a, const process_state& b) {
+    return a.descriptors == b.descriptors && a.rings == b.rings && a.threads == b.threads;
+  }
+};
+
+inline int count_entries(const char* directory, auto&& visit) {
+  int count = 0;
+  DIR* const entries = ::opendir(directory);
+  while (const dirent* entry = ::readdir(entries)) {
+    if (entry->d_name[0] != '.') {
+      ++count;
+      visit(std::string(directory) + "/" + entry->d_name);
+    }
+  }
+  ::closedir(entries);
+  return count;
+}
+
+inline process_state look_at_process() {
+  process_state state;
+  state.descriptors = count_entries("/proc/self/fd", [&](const std::string& path) {
+    std::array<char, 256> target{};
+    if (::readlink(path.c_str(), target.data(), target.size() - 1) > 0) {
+      state.rings += std::string(target.data()) == "anon_inode:[io_uring]" ? 1 : 0;
+      state.listing += path + " -> " + target.data() + "\n";
+    }
+  });
+  state.threads = count_entries("/proc/self/task", [](const std::string&) {});
+  return state;
+}
+
+class leak_check : public ::testing::Test {
+protected:
+  void SetUp() override { before_ = look_at_process(); }
+
+  void TearDown() override {
+    // A joined thread may still be listed for a moment.
+    process_state after = look_at_process();
+    for (int i = 0; i < 200 && !(after == before_); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      after = look_at_process();
+    }
+    EXPECT_EQ(before_.descriptors, after.descriptors) << after.listing;
+    EXPECT_EQ(before_.rings, after.rings);
+    EXPECT_EQ(before_.threads, after.threads);
+  }
+
+private:
+  process_state before_;
+};
+
+class with_workers : public leak_check, public ::testing::WithParamInterface<unsigned> {
+protected:
+  /// aramid::run on as many workers as the parameter says.
+  template <class Fn>
+  auto run(Fn&& fn) {
+    return aramid::run(std::forward<Fn>(fn), options{.workers = GetParam()});
+  }
+};
+
+inline std::string workers_name(const ::testing::TestParamInfo<unsigned>& info) {
+  return std::to_string(info.param) + "_workers";
+}
+
+#define ARAMID_FOR_EACH_WORKER_COUNT(suite) \
+  INSTANTIATE_TEST_SUITE_P(Io, suite, ::testing::Values(1U, 2U, 8U), aramid::test::workers_name)
+
+}  // namespace aramid::test

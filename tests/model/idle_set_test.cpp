@@ -1,0 +1,178 @@
+// idle_set.hpp: no wake is lost, no worker is woken twice for one parking, and no work waits while a worker sleeps.
+#include "idle_set.hpp"
+
+#include "litmus.hpp"
+
+namespace {
+
+using namespace model;
+
+using idle_set = aramid::detail::idle_set<atomics, model::mutex, 3>;
+
+/// Steps of the protocol that a broken twin leaves out; a worker is what worker.cpp makes of the protocol.
+struct twin {
+  bool looks_again = true;        // W4
+  bool wakes_the_next = true;     // W2
+  bool producer_wakes = true;     // P3, P4
+  bool searches_after_w4 = true;  // W4's worker begins to search again, so that W2 is done for what else it finds
+};
+
+/// Work that is only counted, as in an injection queue: publishing is one step, taking one step.
+class queue {
+public:
+  static constexpr int none = -1;
+
+  void push() { end_.fetch_add(1, release); }
+  /// Which item, or `none`.
+  int pop() {
+    int first = first_.load(relaxed);
+    while (first < end_.load(acquire))
+      if (first_.compare_exchange_strong(first, first + 1, relaxed, relaxed)) return first;
+    return none;
+  }
+  [[nodiscard]] bool empty() const { return first_.load(relaxed) >= end_.load(relaxed); }
+
+private:
+  model::atomic<int> end_{0};
+  model::atomic<int> first_{0};
+};
+
+/// Workers that go on for ever: an execution passes when the last item has been run; one that ends with everybody asleep
+/// is a deadlock.
+class system {
+public:
+  system(unsigned workers, int items, twin which) : idle_(workers), last_(items - 1), twin_(which) {}
+
+  /// Any thread that makes a fiber runnable.
+  void produce() {
+    injection_.push();  // P1
+    if (twin_.producer_wakes) wake_one();
+  }
+
+  template <class Run>
+  void work(unsigned self, Run run) {
+    bool searching = false;
+    for (;;) {
+      if (!searching) searching = idle_.begin_search();  // W1
+      if (const int item = injection_.pop(); item != queue::none) {
+        if (std::exchange(searching, false) && idle_.end_search() && twin_.wakes_the_next) wake_one();  // W2
+        run(item);
+        if (item == last_) pass();
+        continue;
+      }
+      idle_.park(self, std::exchange(searching, false));  // W3
+      const bool sleeps = !twin_.looks_again || injection_.empty();
+      if (sleeps) drivers_[self].wait();     // W5
+      searching = !idle_.unpark_self(self);  // W4, W6
+      if (!sleeps && !searching && !twin_.searches_after_w4) {
+        // As worker.cpp: it takes what it saw, without having searched for it.
+        if (const int item = injection_.pop(); item != queue::none) {
+          run(item);
+          if (item == last_) pass();
+        }
+      }
+    }
+  }
+
+private:
+  void wake_one() {
+    if (const int sleeper = idle_.wake_one(); sleeper != idle_set::none)
+      drivers_[static_cast<std::size_t>(sleeper)].signal();
+  }
+
+  idle_set idle_;
+  queue injection_;
+  std::array<model::event, 3> drivers_;  // sticky, as every driver's wake
+  int last_;
+  twin twin_;
+};
+
+// One worker, two producers.
+void two_producers(twin which) {
+  system s(1, 2, which);
+  parallel([&] { s.work(0, [](int) {}); }, [&] { s.produce(); }, [&] { s.produce(); });
+}
+
+// Two workers, one producer of two items.
+void two_workers(twin which) {
+  system s(2, 2, which);
+  parallel([&] { s.work(0, [](int) {}); }, [&] { s.work(1, [](int) {}); },
+           [&] {
+             s.produce();
+             s.produce();
+           });
+}
+
+// The first item makes another and then keeps its worker until that has run: a second worker has to.
+void work_that_waits_for_work(twin which) {
+  system s(2, 2, which);
+  model::event second_ran;
+  const auto run = [&](int before) {
+    if (before == 0) {
+      s.produce();
+      second_ran.wait();
+    } else {
+      second_ran.signal();
+    }
+  };
+  parallel([&] { s.work(0, run); }, [&] { s.work(1, run); }, [&] { s.produce(); });
+}
+
+// The same, but both come from outside.
+void work_that_waits_for_work_from_outside(twin which, bool two = true) {
+  system s(2, 2, which);
+  model::event second_ran;
+  const auto run = [&](int before) {
+    if (before == 0)
+      second_ran.wait();
+    else
+      second_ran.signal();
+  };
+  if (two)
+    parallel([&] { s.work(0, run); }, [&] { s.work(1, run); }, [&] { s.produce(); }, [&] { s.produce(); });
+  else
+    parallel([&] { s.work(0, run); }, [&] { s.work(1, run); },
+             [&] {
+               s.produce();
+               s.produce();
+             });
+}
+
+const std::vector<scenario> scenarios{
+    {"two producers", [] { two_producers({}); }, 2},
+    {"two workers", [] { two_workers({}); }, 2},
+    {"work that waits for work", [] { work_that_waits_for_work({}); }, 2},
+    {"work that waits for work from outside", [] { work_that_waits_for_work_from_outside({}); }, 1},
+    {"work that waits for work from outside", [] { work_that_waits_for_work_from_outside({}, false); }, 2},
+};
+
+TEST(idle_set, no_wake_is_lost) {
+  for (const scenario& s : scenarios) {
+    const result r = explore({.name = s.name, .preemptions = s.preemptions}, s.body);
+    EXPECT_FALSE(r.failed) << r.report();
+    EXPECT_TRUE(r.complete);
+    std::puts(r.report().c_str());
+  }
+}
+
+TEST(idle_set, every_weakened_order_is_caught) {
+  const weakening_report report = weaken_each({}, "runtime/src", {scenarios[0], scenarios[1], scenarios[2]});
+  EXPECT_EQ(report.sound, "");
+  EXPECT_EQ(report.survivors(), (std::vector<std::string>{}));
+  std::puts(report.text().c_str());
+}
+
+TEST(idle_set, every_step_is_needed) {
+  EXPECT_TRUE(explore({}, [] { two_producers({.looks_again = false}); }).failed);
+  EXPECT_TRUE(explore({}, [] { two_producers({.producer_wakes = false}); }).failed);
+  EXPECT_TRUE(explore({}, [] { work_that_waits_for_work_from_outside({.wakes_the_next = false}); }).failed);
+}
+
+// A worker whose W4 finds work must search for it, not merely take it: two producers that both saw it searching have left
+// their wakes to it, and if it takes one item for long, nobody wakes a sleeper for the other. (Go's schedulers spin again
+// here for the same reason: "becomeSpinning" in findRunnable.)
+TEST(idle_set, work_found_at_the_last_look_has_to_be_searched_for) {
+  EXPECT_TRUE(explore({}, [] { work_that_waits_for_work_from_outside({.searches_after_w4 = false}); }).failed);
+}
+
+}  // namespace
