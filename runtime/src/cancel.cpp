@@ -124,7 +124,7 @@ void waiter::request_cancel() noexcept {
 }
 
 void waiter::reset_cancellation() noexcept {
-  const std::lock_guard lock(chain_lock_);
+  // Nobody else knows this waiter now.
   cancel_requested_ = false;
   innermost_ = nullptr;
   nearest_deadline_ = time_point::max();

@@ -45,8 +45,6 @@ void prepare(execution& self, void* bottom, std::size_t size, void (*entry)(void
 /// Forgets a context that will not run again. Its stack may be reused or unmapped.
 void forget(execution& self) noexcept;
 
-/// Suspends `from`, which is running, and runs `to`. Returns when somebody switches to `from` again: perhaps on another
-/// thread, of the worker `from.on`.
-void switch_to(execution& from, execution& to) noexcept;
+// The switch itself is in execution_switch.hpp.
 
 }  // namespace aramid::inline v0::detail

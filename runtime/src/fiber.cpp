@@ -131,8 +131,6 @@ fiber_control* new_fiber(runtime_core* core, group_core* group, const fiber_ops&
     recycle(*fiber);
     throw;
   }
-  // release: pairs with try_reference; whoever finds the block by walking sees this life.
-  fiber->references.store(2, std::memory_order_release);
   return fiber;
 }
 
@@ -140,8 +138,8 @@ void* fiber_storage(fiber_control* fiber) noexcept { return fiber->box; }
 
 void start_fiber(fiber_control* fiber) noexcept {
   runtime_core& core = *fiber->core;
-  // seq_cst: either `stop`'s walk finds this fiber alive, or we see that it is stopping.
-  fiber->live.store(true, std::memory_order_seq_cst);
+  // seq_cst: either `stop`'s walk finds this fiber, or we see that it is stopping. Its release half pairs with try_reference.
+  fiber->references.store(2, std::memory_order_seq_cst);
   if (ARAMID_UNLIKELY(core.stopping())) {
     fiber->request_cancel();
   }
@@ -160,7 +158,6 @@ void abandon_new_fiber(fiber_control* fiber) noexcept {
   }
   runtime_core& core = *fiber->core;
   const bool born_outside = fiber->born_outside;
-  fiber->references.store(0, std::memory_order_relaxed);
   recycle(*fiber);
   if (born_outside) {
     core.revoke();
@@ -205,24 +202,28 @@ __attribute__((noinline)) void fiber_control::invoke_body() noexcept {
 }
 
 void fiber_control::announce_end() noexcept {
-  live.store(false, std::memory_order_release);
-  join_observer* joiner = nullptr;
-  std::unique_ptr<done_callback> call;
+  join_observer* joiners = nullptr;
+  std::unique_ptr<done_callback> calls;
   {
     const std::lock_guard lock(observers_lock);
     done.store(true, std::memory_order_release);
-    call = std::move(callbacks);
-    // Claimed under the lock: an observer that is still linked has not left.
-    for (joiner = observers; joiner != nullptr; joiner = joiner->next) {
-      if (claim(joiner->token)) {
-        // The claimed one stands still until we deliver, but the others may leave now; go on under the lock.
-        deliver(joiner->token);
+    // Claimed under the lock: an observer that is still linked has not left. A claimed one stands still until we deliver;
+    // one that was lost has its link no more.
+    for (join_observer* each = std::exchange(observers, nullptr); each != nullptr;) {
+      join_observer* const next = each->next;
+      if (claim(each->token)) {
+        each->next = joiners;
+        joiners = each;
       }
+      each = next;
     }
-    observers = nullptr;
+    calls = std::move(callbacks);
   }
-  for (; call != nullptr; call = std::move(call->next)) {
-    call->call();
+  while (joiners != nullptr) {
+    deliver(std::exchange(joiners, joiners->next)->token);
+  }
+  for (; calls != nullptr; calls = std::move(calls->next)) {
+    calls->call();
   }
   if (outcome == fiber_outcome::threw && detached.load(std::memory_order_acquire)) {
     terminate_detached(*this);
@@ -235,7 +236,6 @@ void fiber_control::announce_end() noexcept {
 }
 
 void fiber_control::drop_reference() noexcept {
-  // The last one need not count down: nobody else can come by a reference but the walker, who does not from zero.
   if (references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
     return;
   }
@@ -322,9 +322,6 @@ wake_reason observe(fiber_control& fiber, time_point deadline, cancellable may_c
         break;
       }
     }
-  } else {
-    // The end is announced under the lock, in which our link is still read: wait until it is let go.
-    const std::lock_guard lock(fiber.observers_lock);
   }
   return reason;
 }
@@ -383,10 +380,14 @@ using detail::current_waiter;
 using detail::fiber_control;
 
 void yield() {
-  enter_wait();
-  if (auto* const self = static_cast<fiber_control*>(current_fiber())) {
-    self->budget = detail::waiter::full_budget;
-    self->on->yield(*self);
+  detail::waiter& self = current_waiter();
+  if (ARAMID_UNLIKELY(self.must_look()) && self.must_throw()) {
+    throw_cancelled();
+  }
+  if (ARAMID_LIKELY(self.is_fiber())) {
+    auto& fiber = static_cast<fiber_control&>(self);
+    fiber.budget = detail::waiter::full_budget;
+    fiber.on->yield(fiber);
   } else {
     sched_yield();
   }

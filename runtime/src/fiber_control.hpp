@@ -7,8 +7,8 @@
 //                            done: outcome set, then done_ (release), then observers are called, then the runtime's
 //                            reference is dropped
 //
-// Two references at birth: the runtime's, dropped as the last act of the fiber's end, and the handle's. The block goes
-// back to the pool with the last. `park_word`'s epoch survives that.
+// No reference until it is started, so that nobody finds a block half made; then two: the runtime's, dropped as the last act of
+// the fiber's end, and the handle's. The block goes back to the pool with the last. `park_word`'s epoch survives that.
 #pragma once
 
 #include <atomic>
@@ -31,7 +31,8 @@ class worker;
 class runtime_core;
 class group_core;
 
-/// Somebody who waits for a fiber's end. In the joiner's frame; linked under the fiber's observers_lock.
+/// Somebody who waits for a fiber's end. In the joiner's frame; linked under the fiber's observers_lock, and once claimed,
+/// by who announces the end, until that delivers.
 struct join_observer {
   park_token token;
   join_observer* next = nullptr;
@@ -69,7 +70,6 @@ public:
   worker* home = nullptr;    // pinned: where it must run
 
   std::atomic<std::uint32_t> references{0};
-  std::atomic<bool> live{false};      // born and not ended; for whoever walks the pool
   std::atomic<bool> detached{false};
   std::atomic<bool> done{false};      // release: outcome, result and error are set
 

@@ -143,10 +143,8 @@ void deliver(park_token token) noexcept {
 
 void enter_wait() {
   waiter& self = current_waiter();
-  if (ARAMID_UNLIKELY(self.must_look())) {
-    if (self.must_throw()) {
-      throw_cancelled();
-    }
+  if (ARAMID_UNLIKELY(self.must_look()) && self.must_throw()) {
+    throw_cancelled();
   }
   if (ARAMID_UNLIKELY(self.budget <= 1)) {
     self.budget = waiter::full_budget;

@@ -132,8 +132,8 @@ void runtime_core::cancel_all() noexcept {
   for_each_control(
       [](fiber_control& each, void* core) {
         // A reference pins the life that it finds; whose life that is can be read only then.
-        if (each.live.load(std::memory_order_acquire) && each.try_reference()) {
-          if (each.core == core) {
+        if (each.try_reference()) {
+          if (each.core == core && !each.done.load(std::memory_order_relaxed)) {
             each.request_cancel();
           }
           each.drop_reference();

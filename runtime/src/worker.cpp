@@ -5,10 +5,14 @@
 #include <new>
 #include <utility>
 
+#include "execution_switch.hpp"
 #include "runtime_core.hpp"
 #include "thread_state.hpp"
 
 namespace aramid::inline v0::detail {
+
+// What every switch runs through is inlined into park, yield and the stack loop: a call would cost as much as it does.
+#define ARAMID_HOT __attribute__((always_inline)) inline
 
 /// The context of every fiber stack: runs its occupants one after another.
 struct stack_loop {
@@ -32,13 +36,13 @@ struct stack_loop {
     }
     w.left_ = worker::left_by::ended;
     w.left_stack_ = &self;
-    switch_to(self.context, next != nullptr ? w.enter(*next) : w.scheduler());
+    (void)switch_to(w, self.context, next != nullptr ? w.enter(*next) : w.scheduler());
     return false;
   }
 };
 
 worker::worker(runtime_core& of, unsigned position, std::uint64_t seed)
-    : core(of), index(position), random_(seed | 1) {}
+    : core(of), index(position), stepped_(of.stepped()), random_(seed | 1) {}
 
 worker::~worker() {
   core.default_stacks().give(spare_stacks_);
@@ -47,14 +51,14 @@ worker::~worker() {
 
 // --- switching -----------------------------------------------------------------------------------------------------
 
-fiber_control* worker::pick() noexcept {
-  if (--looks_in_ == 0 || core.stepped()) {
+ARAMID_HOT fiber_control* worker::pick() noexcept {
+  if (--looks_in_ == 0 || stepped_) {
     return nullptr;
   }
   return pick_any();
 }
 
-fiber_control* worker::pick_any() noexcept {
+ARAMID_HOT fiber_control* worker::pick_any() noexcept {
   if (lifo_runs_ < lifo_runs_limit) {
     if (fiber_control* const next = lifo_.take()) {
       ++lifo_runs_;
@@ -80,7 +84,7 @@ fiber_control* worker::pick_any() noexcept {
   return fresh_.pop_newest();
 }
 
-void worker::note_running(fiber_control& next) noexcept {
+ARAMID_HOT void worker::note_running(fiber_control& next) noexcept {
   if (next.on != this) {
     if (next.on != nullptr) {
       counters.migrations.add();
@@ -91,7 +95,7 @@ void worker::note_running(fiber_control& next) noexcept {
   state_->current = &next;
 }
 
-void worker::occupy(fiber_control& next, stack& on) noexcept {
+ARAMID_HOT void worker::occupy(fiber_control& next, stack& on) noexcept {
   on.occupant = &next;
   next.bound = &on;
   if (next.pinned) {
@@ -100,11 +104,15 @@ void worker::occupy(fiber_control& next, stack& on) noexcept {
   note_running(next);
 }
 
-execution& worker::enter(fiber_control& next) noexcept {
+ARAMID_HOT execution& worker::enter(fiber_control& next) noexcept {
   if (ARAMID_LIKELY(next.bound != nullptr)) {
     note_running(next);
     return next.bound->context;
   }
+  return bind(next);
+}
+
+execution& worker::bind(fiber_control& next) noexcept {
   try {
     stack& given = take_stack(next.stack_size_bytes);
     occupy(next, given);
@@ -117,20 +125,19 @@ execution& worker::enter(fiber_control& next) noexcept {
   }
 }
 
-execution& worker::scheduler() noexcept {
+ARAMID_HOT execution& worker::scheduler() noexcept {
   state_->current = nullptr;
   return scheduler_;
 }
 
-void worker::leave(fiber_control& self, left_by how, fiber_control* next) noexcept {
+ARAMID_HOT void worker::leave(fiber_control& self, left_by how, fiber_control* next) noexcept {
   left_ = how;
   left_fiber_ = &self;
   execution& from = self.bound->context;
-  switch_to(from, next != nullptr ? enter(*next) : scheduler());
-  from.on->arrive();
+  switch_to(*this, from, next != nullptr ? enter(*next) : scheduler()).arrive();
 }
 
-void worker::arrive() noexcept {
+ARAMID_HOT void worker::arrive() noexcept {
   switch (left_) {
     case left_by::scheduler:
       break;
@@ -156,7 +163,7 @@ void worker::park(fiber_control& self) noexcept { leave(self, left_by::parked, p
 
 void worker::yield(fiber_control& self) noexcept {
   fiber_control* const next = pick();
-  if (next == nullptr && looks_in_ != 0 && !core.stepped()) {
+  if (next == nullptr && looks_in_ != 0 && !stepped_) {
     return;  // nobody else is ready, and the scheduler is not due
   }
   leave(self, left_by::yielded, next);
@@ -166,7 +173,7 @@ void worker::run_from_scheduler(fiber_control& next) noexcept {
   left_ = left_by::scheduler;
   execution& to = enter(next);
   if (&to != &scheduler_) {
-    switch_to(scheduler_, to);
+    (void)switch_to(*this, scheduler_, to);
     arrive();
   }
   if (unstartable_ != nullptr) {
@@ -176,7 +183,7 @@ void worker::run_from_scheduler(fiber_control& next) noexcept {
 
 // --- queues --------------------------------------------------------------------------------------------------------
 
-void worker::push_ring(fiber_control& fiber) noexcept {
+ARAMID_HOT void worker::push_ring(fiber_control& fiber) noexcept {
   try {
     ring_.push(&fiber);
   } catch (const std::bad_alloc&) {

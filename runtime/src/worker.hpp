@@ -166,6 +166,7 @@ private:
   fiber_control* pick() noexcept;
   fiber_control* pick_any() noexcept;
   execution& enter(fiber_control& next) noexcept;
+  execution& bind(fiber_control& next) noexcept;
   execution& scheduler() noexcept;
   void occupy(fiber_control& next, stack& on) noexcept;
   void note_running(fiber_control& next) noexcept;
@@ -195,6 +196,7 @@ private:
   timer_wheel timers_;
 
   // The owner's own, from here on.
+  const bool stepped_;  // every switch goes through the scheduler
   execution scheduler_;
   thread_state* state_ = nullptr;  // of the thread it runs on
   left_by left_ = left_by::scheduler;

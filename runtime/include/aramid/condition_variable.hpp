@@ -38,7 +38,7 @@ public:
     }
   }
 
-  /// Wakes all that wait now, in the order in which they came.
+  /// Wakes all that wait now.
   /// Suspends: never. Ordering: as `notify_one`.
   void notify_all() noexcept {
     if (has_waiters()) {
