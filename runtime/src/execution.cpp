@@ -62,6 +62,10 @@ void prepare(execution& self, void* bottom, std::size_t size, void (*entry)(void
 }
 
 void forget(execution& self) noexcept {
+  // The frames that are abandoned never take back what ASan has poisoned between them.
+  if (__asan_unpoison_memory_region != nullptr && self.stack_bottom != nullptr) {
+    __asan_unpoison_memory_region(self.stack_bottom, self.stack_size);
+  }
 #if defined(__SANITIZE_THREAD__)
   if (self.tsan_fiber != nullptr) {
     __tsan_destroy_fiber(self.tsan_fiber);

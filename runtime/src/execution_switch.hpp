@@ -35,6 +35,7 @@ __attribute__((weak)) void __sanitizer_start_switch_fiber(void** fake_stack_save
                                                           std::size_t size);
 __attribute__((weak)) void __sanitizer_finish_switch_fiber(void* fake_stack_save, const void** bottom_old,
                                                            std::size_t* size_old);
+__attribute__((weak)) void __asan_unpoison_memory_region(const volatile void* address, std::size_t size);
 #if defined(__SANITIZE_THREAD__)
 void* __tsan_get_current_fiber(void);
 void* __tsan_create_fiber(unsigned flags);

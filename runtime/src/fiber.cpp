@@ -210,12 +210,12 @@ void fiber_control::announce_end() noexcept {
     // Claimed under the lock: an observer that is still linked has not left. A claimed one stands still until we deliver;
     // one that was lost has its link no more.
     for (join_observer* each = std::exchange(observers, nullptr); each != nullptr;) {
-      join_observer* const next = each->next;
+      join_observer* const following = each->next;
       if (claim(each->token)) {
         each->next = joiners;
         joiners = each;
       }
-      each = next;
+      each = following;
     }
     calls = std::move(callbacks);
   }

@@ -55,13 +55,9 @@ alternate_signal_stack::alternate_signal_stack() : memory_(new unsigned char[siz
   stack_t wanted{};
   wanted.ss_sp = memory_.get();
   wanted.ss_size = size_bytes;
-  sigaltstack(&wanted, nullptr);
+  sigaltstack(&wanted, &previous_);
 }
 
-alternate_signal_stack::~alternate_signal_stack() {
-  stack_t off{};
-  off.ss_flags = SS_DISABLE;
-  sigaltstack(&off, nullptr);
-}
+alternate_signal_stack::~alternate_signal_stack() { sigaltstack(&previous_, nullptr); }
 
 }  // namespace aramid::inline v0::detail

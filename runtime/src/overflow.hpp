@@ -4,6 +4,8 @@
 // A frame larger than the guard may jump over it unless the code was built with -fstack-clash-protection.
 #pragma once
 
+#include <signal.h>
+
 #include <cstddef>
 #include <memory>
 
@@ -24,6 +26,7 @@ public:
 private:
   static constexpr std::size_t size_bytes = std::size_t{64} * 1024;
   std::unique_ptr<unsigned char[]> memory_;
+  stack_t previous_{};  // a sanitizer's, perhaps: it wants it back
 };
 
 }  // namespace aramid::inline v0::detail

@@ -214,7 +214,7 @@ void worker::push_batch(waiter* first, std::size_t count) noexcept {
     push_ring(static_cast<fiber_control&>(*std::exchange(first, first->next)));
   }
   // One of them this worker will run itself.
-  if (count > 1) {
+  if (count > 1 || ring_.size() > 1) {
     notify_peer();
   }
 }
