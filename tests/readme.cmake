@@ -1,0 +1,10 @@
+# cmake -DREADME=… -DSOURCE=… -P readme.cmake: the C++ program in README is the file that is built and run.
+file(READ ${README} readme)
+file(READ ${SOURCE} source)
+string(REGEX MATCH "```cpp\n(#include <aramid[^`]*)```" found "${readme}")
+if(NOT found)
+  message(FATAL_ERROR "${README}: no ```cpp block that begins with #include <aramid")
+endif()
+if(NOT CMAKE_MATCH_1 STREQUAL source)
+  message(FATAL_ERROR "${README}: its program is not the same as ${SOURCE}")
+endif()
