@@ -66,7 +66,8 @@ cv_status condition_variable::wait_until_notified(std::unique_lock<mutex>& lock,
       const std::lock_guard guard(queue_lock);
       // If a notifier has taken us out, *this may be gone; `remove` then looks at `me` only.
       if (waiters_.remove(me) && waiters_.empty()) {
-        has_waiters_.store(false, std::memory_order_relaxed);
+        // release: pairs with the acquire in `has_waiters`. The last touch: the object may now be destroyed.
+        has_waiters_.store(false, std::memory_order_release);
       }
     }
   }
@@ -82,7 +83,7 @@ void condition_variable::notify_first() noexcept {
   {
     const std::lock_guard guard(lock_for(this));
     next = waiters_.claim_front();
-    has_waiters_.store(!waiters_.empty(), std::memory_order_relaxed);
+    has_waiters_.store(!waiters_.empty(), std::memory_order_release);
   }
   if (next != nullptr) {
     deliver(next->token);
@@ -94,7 +95,7 @@ void condition_variable::notify_every() noexcept {
   {
     const std::lock_guard guard(lock_for(this));
     all = waiters_.claim_all();
-    has_waiters_.store(false, std::memory_order_relaxed);
+    has_waiters_.store(false, std::memory_order_release);
   }
   detail::deliver_all(all);
 }

@@ -49,8 +49,11 @@ fiber_id fresh_id(worker* w) noexcept {
 }
 
 void set_name(fiber_control& fiber, std::string_view name) noexcept {
-  const std::size_t length = std::min(name.size(), fiber_control::name_bytes - 1);
-  std::memcpy(fiber.name, name.data(), length);
+  std::size_t length = 0;
+  if (!name.empty()) {
+    length = std::min(name.size(), fiber_control::name_bytes - 1);
+    std::memcpy(fiber.name, name.data(), length);
+  }
   fiber.name[length] = '\0';
 }
 

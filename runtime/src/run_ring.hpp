@@ -38,14 +38,22 @@ public:
 
   /// Owner. May allocate when full; throws std::bad_alloc and is unchanged if that fails.
   void push(T* item) {
+    if (!try_push(item)) {
+      grow();
+      (void)try_push(item);
+    }
+  }
+
+  /// Owner. False, and nothing done, if the ring is full.
+  bool try_push(T* item) noexcept {
     const std::uint64_t bottom = bottom_.load(std::memory_order_relaxed);
     const std::uint64_t top = top_.load(std::memory_order_acquire);
-    array* slots = owned_.get();
-    if (bottom - top >= slots->capacity()) {
-      slots = grow(top, bottom);
+    if (bottom - top >= owned_->capacity()) {
+      return false;
     }
-    slots->put(bottom, item);
+    owned_->put(bottom, item);
     bottom_.store(bottom + 1, std::memory_order_release);
+    return true;
   }
 
   /// Owner. The oldest item, or nullptr.
@@ -102,11 +110,10 @@ public:
 private:
   using array = growable_array<T, Atomics>;
 
-  array* grow(std::uint64_t top, std::uint64_t bottom) {
-    array::grow(owned_, top, bottom);
+  void grow() {
+    array::grow(owned_, top_.load(std::memory_order_acquire), bottom_.load(std::memory_order_relaxed));
     // release: pairs with the thief's acquire.
     array_.store(owned_.get(), std::memory_order_release);
-    return owned_.get();
   }
 
   // Takers and the owner write on lines of their own.

@@ -52,7 +52,11 @@ pthread_key_t exit_key() noexcept {
   return key;
 }
 
-waiter* make_own() noexcept {
+/// The thread's own waiter becomes its current one. Out of line: a thread needs it once.
+__attribute__((noinline, cold)) waiter& use_own() noexcept {
+  if (state.own != nullptr) {
+    return *(state.current = state.own);
+  }
   waiter* made = nullptr;
   {
     const std::lock_guard lock(idle_waiters.lock);
@@ -70,7 +74,7 @@ waiter* make_own() noexcept {
   }
   made->reset_cancellation();
   pthread_setspecific(exit_key(), made);
-  return made;
+  return *(state.current = state.own = made);
 }
 
 }  // namespace
@@ -79,13 +83,8 @@ waiter* make_own() noexcept {
 
 waiter& current_waiter() noexcept {
   asm volatile("" ::: "memory");
-  if (ARAMID_UNLIKELY(state.current == nullptr)) {
-    if (state.own == nullptr) {
-      state.own = make_own();
-    }
-    state.current = state.own;
-  }
-  return *state.current;
+  waiter* const current = state.current;
+  return ARAMID_LIKELY(current != nullptr) ? *current : use_own();
 }
 
 waiter* current_fiber() noexcept {

@@ -52,29 +52,39 @@ worker::~worker() {
 // --- switching -----------------------------------------------------------------------------------------------------
 
 ARAMID_HOT fiber_control* worker::pick() noexcept {
-  if (--looks_in_ == 0 || stepped_) {
-    return nullptr;
+  if (ARAMID_UNLIKELY(--looks_in_ % 8 == 0)) {
+    return pick_eighth();
   }
-  return pick_any();
+  return pick_woken_first();
 }
 
-ARAMID_HOT fiber_control* worker::pick_any() noexcept {
-  if (lifo_runs_ < lifo_runs_limit) {
-    if (fiber_control* const next = lifo_.take()) {
-      ++lifo_runs_;
-      return next;
-    }
+fiber_control* worker::pick_eighth() noexcept {
+  if (stepped_) {
+    looks_in_ = 0;
+  }
+  if (looks_in_ == 0) {
+    return nullptr;
+  }
+  // Fresh fibers get a turn between woken ones: a full ring must not keep them from ever starting.
+  if (fiber_control* const next = fresh_.pop_newest()) {
+    return next;
+  }
+  return pick_woken_first();
+}
+
+ARAMID_HOT fiber_control* worker::pick_woken_first() noexcept {
+  if (fiber_control* const next = lifo_runs_ < lifo_runs_limit ? lifo_.take() : nullptr) {
+    ++lifo_runs_;
+    return next;
   }
   lifo_runs_ = 0;
-  // Fresh fibers get a turn between woken ones: a full ring must not keep them from ever starting.
-  if (looks_in_ % 8 == 0) {
-    if (fiber_control* const next = fresh_.pop_newest()) {
-      return next;
-    }
-  }
   if (fiber_control* const next = ring_.pop()) {
     return next;
   }
+  return pick_rest();
+}
+
+fiber_control* worker::pick_rest() noexcept {
   if (fiber_control* const next = lifo_.take()) {
     return next;
   }
@@ -163,7 +173,7 @@ void worker::park(fiber_control& self) noexcept { leave(self, left_by::parked, p
 
 void worker::yield(fiber_control& self) noexcept {
   fiber_control* const next = pick();
-  if (next == nullptr && looks_in_ != 0 && !stepped_) {
+  if (next == nullptr && looks_in_ != 0) {
     return;  // nobody else is ready, and the scheduler is not due
   }
   leave(self, left_by::yielded, next);
@@ -184,6 +194,12 @@ void worker::run_from_scheduler(fiber_control& next) noexcept {
 // --- queues --------------------------------------------------------------------------------------------------------
 
 ARAMID_HOT void worker::push_ring(fiber_control& fiber) noexcept {
+  if (ARAMID_UNLIKELY(!ring_.try_push(&fiber))) {
+    push_full_ring(fiber);
+  }
+}
+
+void worker::push_full_ring(fiber_control& fiber) noexcept {
   try {
     ring_.push(&fiber);
   } catch (const std::bad_alloc&) {
@@ -265,7 +281,7 @@ bool worker::turn() noexcept {
   // The oldest now and then: newest-first alone could leave it for ever.
   fiber_control* next = due ? fresh_.take_oldest() : nullptr;
   if (next == nullptr) {
-    next = pick_any();
+    next = pick_woken_first();
   }
   if (next == nullptr) {
     next = core.injection().pop();
@@ -463,10 +479,9 @@ stack& worker::take_stack(std::size_t size_bytes) {
 }
 
 void worker::give_stack(stack& idle) noexcept {
-  stack_pool& pool = core.stacks_of(idle.size_bytes);
-  if (&pool != &core.default_stacks()) {
+  if (idle.size_bytes != core.default_stack_size()) {
     idle.next = nullptr;
-    pool.give(&idle);
+    core.stacks_of(idle.size_bytes).give(&idle);
     return;
   }
   idle.next = spare_stacks_;
@@ -480,7 +495,7 @@ void worker::give_stack(stack& idle) noexcept {
     last_kept = last_kept->next;
   }
   spare_stacks_count_ = spare_stacks_limit / 2;
-  pool.give(std::exchange(last_kept->next, nullptr));
+  core.default_stacks().give(std::exchange(last_kept->next, nullptr));
 }
 
 fiber_control& worker::take_control() {

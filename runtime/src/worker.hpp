@@ -2,12 +2,12 @@
 //
 //   lifo_    the fiber woken last                     owner puts and takes; a peer may steal what has lain for a while
 //   ring_    fibers that were woken or have yielded   owner pushes and pops, peers steal half
-//   fresh_   fibers that have not started             owner takes the newest, peers (and every 61st turn the owner) the oldest
+//   fresh_   fibers that have not started             owner takes the newest, peers (and every 64th turn the owner) the oldest
 //   inbox_   woken fibers pinned to this worker       anybody pushes, the owner pops
 //
 // A fiber that suspends picks its successor itself and switches to it directly, on its own stack: one switch, and no
 // detour. Only what is long or needs the thread's own stack happens in the *scheduler* context: timers, the driver, searching at
-// peers, sleeping. A fiber gets there when it finds no successor, and every 61st turn.
+// peers, sleeping. A fiber gets there when it finds no successor, and every 64th turn.
 //
 // Whoever is switched to first completes what the one it replaced has left to do (`arrive`): only then are that one's registers
 // saved, so only then may others see it:
@@ -156,7 +156,8 @@ private:
 
   enum class left_by : std::uint8_t { scheduler, yielded, parked, ended };
 
-  static constexpr std::uint32_t turns_between_looks = 61;  // as in Go and tokio: prime, so that it meets no rhythm
+  // Go and tokio look every 64 turns; here it is a multiple of 8 because one counter times both this and the fresh fibers.
+  static constexpr std::uint32_t turns_between_looks = 64;
   static constexpr unsigned lifo_runs_limit = 3;
   static constexpr int lifo_patience = 100;  // pauses: a few microseconds
   static constexpr std::size_t spare_stacks_limit = 64;
@@ -164,7 +165,9 @@ private:
 
   // Switching.
   fiber_control* pick() noexcept;
-  fiber_control* pick_any() noexcept;
+  fiber_control* pick_eighth() noexcept;
+  fiber_control* pick_woken_first() noexcept;
+  fiber_control* pick_rest() noexcept;
   execution& enter(fiber_control& next) noexcept;
   execution& bind(fiber_control& next) noexcept;
   execution& scheduler() noexcept;
@@ -176,6 +179,7 @@ private:
 
   // Queues.
   void push_ring(fiber_control& fiber) noexcept;
+  void push_full_ring(fiber_control& fiber) noexcept;
   void notify_peer() noexcept;
 
   // The scheduler's turn.

@@ -111,10 +111,11 @@ private:
   void notify_first() noexcept;
   void notify_every() noexcept;
 
-  // relaxed: a notifier that had the mutex after the waiter let go of it cannot read an older value, and
-  // any other notifier might as well have come before the waiter.
+  // No lock: a notifier that had the mutex after a waiter let go of it cannot read an older value than `true`, and
+  // any other notifier might as well have come before the waiter. acquire: pairs with the release of the last waiter that
+  // left by itself, which does not touch the object after that; the caller may destroy it.
   [[nodiscard]] bool has_waiters() const noexcept {
-    return has_waiters_.load(std::memory_order_relaxed);
+    return has_waiters_.load(std::memory_order_acquire);
   }
 
   // Both under the lock that condition_variable.cpp keeps for this address.
