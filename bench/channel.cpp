@@ -20,13 +20,10 @@ void channel_items(benchmark::State& state, std::size_t capacity) {
       } catch (const channel_closed&) {
       }
     });
-    for (auto _ : state) {
-      benchmark::DoNotOptimize(items.receive());
-    }
+    repeat(state, [&] { benchmark::DoNotOptimize(*items.receive()); });
     items.close();
     producer.join();
   });
-  count_operations(state);
 }
 
 const auto* const rendezvous =

@@ -9,13 +9,12 @@ namespace {
 void uncontended(benchmark::State& state) {
   on_fiber([&] {
     mutex lock;
-    for (auto _ : state) {
+    repeat(state, [&] {
       lock.lock();
       benchmark::ClobberMemory();
       lock.unlock();
-    }
+    });
   });
-  count_operations(state);
 }
 
 const auto* const registered = add("mutex/aramid", uncontended);

@@ -57,12 +57,10 @@ void measure(benchmark::State& state, unsigned workers) {
   state.counters["peak_rss_mib"] = peak_memory_mib();
 }
 
-const auto* const one = add("skynet/aramid/1", [](benchmark::State& s) {
-                          measure(s, 1);
-                        })->Unit(benchmark::kMillisecond);
-const auto* const two = add("skynet/aramid/2", [](benchmark::State& s) {
-                          measure(s, 2);
-                        })->Unit(benchmark::kMillisecond);
+const auto* const one = add("skynet/aramid/1", [](benchmark::State& s) { measure(s, 1); })
+                            -> Unit(benchmark::kMillisecond);
+const auto* const two = add("skynet/aramid/2", [](benchmark::State& s) { measure(s, 2); })
+                            -> Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace aramid::bench

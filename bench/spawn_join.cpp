@@ -9,12 +9,9 @@ namespace {
 void spawn_join(benchmark::State& state) {
   on_fiber([&] {
     long sum = 0;
-    for (auto _ : state) {
-      spawn([&] { ++sum; }).join();
-    }
+    repeat(state, [&] { spawn([&] { ++sum; }).join(); });
     benchmark::DoNotOptimize(sum);
   });
-  count_operations(state);
 }
 
 const auto* const registered = add("spawn_join/aramid", spawn_join);

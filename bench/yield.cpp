@@ -20,15 +20,13 @@ void yield(benchmark::State& state, int fibers) {
       }));
     }
     this_fiber::yield();  // all have their stacks now
-    while (state.KeepRunningBatch(fibers)) {
-      this_fiber::yield();  // once round
-    }
+    repeat(
+        state, [] { this_fiber::yield(); }, fibers);  // one call is once round
     stop = true;
     for (fiber<>& each : others) {
       each.join();
     }
   });
-  count_operations(state);
 }
 
 const auto* const yield_2 = add("yield/aramid", [](benchmark::State& s) { yield(s, 2); });

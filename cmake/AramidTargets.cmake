@@ -77,9 +77,11 @@ function(aramid_add_test name)
     list(APPEND properties RUN_SERIAL TRUE)
   endif()
   # Listed when ctest starts, not when the build ends: a test program that crashes while it
-  # lists its tests is then a failed test and not a failed build.
+  # lists its tests is then a failed test and not a failed build. CTest's names are GoogleTest's,
+  # so that what failed can be given to --gtest_filter.
   gtest_discover_tests(${name}
     DISCOVERY_MODE PRE_TEST
+    NO_PRETTY_VALUES
     DISCOVERY_TIMEOUT 60
     PROPERTIES ${properties})
 endfunction()
@@ -93,10 +95,6 @@ function(aramid_add_example name)
     message(FATAL_ERROR "aramid_add_example(${name}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
 
-  if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp)
-    message(WARNING "examples/${name}.cpp is not there yet")
-    return()
-  endif()
   add_executable(${name} ${name}.cpp)
   aramid_target_defaults(${name})
   target_link_libraries(${name} PRIVATE aramid::io ${arg_LIBS})

@@ -12,20 +12,16 @@ void std_mutex(benchmark::State& state) {
   // On a thread of its own: in a process that has only one, glibc leaves the atomic instructions out.
   std::thread([&] {
     std::mutex lock;
-    for (auto _ : state) {
+    repeat(state, [&] {
       lock.lock();
       benchmark::ClobberMemory();
       lock.unlock();
-    }
+    });
   }).join();
-  count_operations(state);
 }
 
 void clock_read(benchmark::State& state) {
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(std::chrono::steady_clock::now());
-  }
-  count_operations(state);
+  repeat(state, [] { benchmark::DoNotOptimize(std::chrono::steady_clock::now()); });
 }
 
 const auto* const lock = add("mutex/std_mutex", std_mutex);

@@ -29,23 +29,18 @@ void yield(benchmark::State& state, int count) {
     });
   }
   boost::this_fiber::yield();
-  while (state.KeepRunningBatch(count)) {
-    boost::this_fiber::yield();
-  }
+  repeat(
+      state, [] { boost::this_fiber::yield(); }, count);
   stop = true;
   for (fibers::fiber& each : others) {
     each.join();
   }
-  count_operations(state);
 }
 
 void spawn_join(benchmark::State& state) {
   long sum = 0;
-  for (auto _ : state) {
-    fibers::fiber([&] { ++sum; }).join();
-  }
+  repeat(state, [&] { fibers::fiber([&] { ++sum; }).join(); });
   benchmark::DoNotOptimize(sum);
-  count_operations(state);
 }
 
 template <class Channel>
@@ -54,14 +49,13 @@ void channel_items(benchmark::State& state, Channel& items) {
     for (long n = 0; items.push(n) == fibers::channel_op_status::success; ++n) {
     }
   });
-  for (auto _ : state) {
+  repeat(state, [&] {
     long item = 0;
     items.pop(item);
     benchmark::DoNotOptimize(item);
-  }
+  });
   items.close();
   producer.join();
-  count_operations(state);
 }
 
 void rendezvous(benchmark::State& state) {
@@ -76,12 +70,11 @@ void buffered(benchmark::State& state) {
 
 void uncontended(benchmark::State& state) {
   fibers::mutex lock;
-  for (auto _ : state) {
+  repeat(state, [&] {
     lock.lock();
     benchmark::ClobberMemory();
     lock.unlock();
-  }
-  count_operations(state);
+  });
 }
 
 const auto* const yield_2 = add("yield/boost_fiber", [](benchmark::State& s) { yield(s, 2); });

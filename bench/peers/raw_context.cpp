@@ -70,20 +70,18 @@ void yield(benchmark::State& state, std::size_t contexts) {
   ring all;
   all.members.resize(contexts);
   for (std::size_t i = 1; i < contexts; ++i) {
-    all.members[i] = context::make_fcontext(memory.take(), stacks::size_bytes,
-                                            [](context::transfer_t arrived) {
-                                              auto* const self = static_cast<ring*>(arrived.data);
-                                              self->store(arrived.fctx);
-                                              for (;;) {  // dropped with its stack
-                                                self->next();
-                                              }
-                                            });
+    all.members[i] =
+        context::make_fcontext(memory.take(), stacks::size_bytes, [](context::transfer_t arrived) {
+          auto* const self = static_cast<ring*>(arrived.data);
+          self->store(arrived.fctx);
+          for (;;) {  // dropped with its stack
+            self->next();
+          }
+        });
   }
   all.next();  // all have touched their stacks now
-  while (state.KeepRunningBatch(static_cast<benchmark::IterationCount>(contexts))) {
-    all.next();
-  }
-  count_operations(state);
+  repeat(
+      state, [&] { all.next(); }, static_cast<std::int64_t>(contexts));
 }
 
 /// Runs `fn` on a stack of its own and returns when it has ended: the least that spawn and join can be.
@@ -103,11 +101,8 @@ void spawn_join(benchmark::State& state) {
   stacks memory(1);
   long sum = 0;
   auto body = [&] { ++sum; };
-  for (auto _ : state) {
-    call_on_stack(memory, body);
-  }
+  repeat(state, [&] { call_on_stack(memory, body); });
   benchmark::DoNotOptimize(sum);
-  count_operations(state);
 }
 
 long skynet(stacks& memory, long first, long size) {
@@ -139,7 +134,7 @@ const auto* const yield_512 =
 const auto* const yield_32k =
     add("yield/raw_context/32768", [](benchmark::State& s) { yield(s, 32768); });
 const auto* const one_life = add("spawn_join/raw_context", spawn_join);
-const auto* const tree = add("skynet/raw_context/1", whole_skynet)->Unit(benchmark::kMillisecond);
+const auto* const tree = add("skynet/raw_context/1", whole_skynet) -> Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace aramid::bench

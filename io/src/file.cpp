@@ -29,6 +29,13 @@ file_ptr make_file(int fd, runtime_ref home) {
   }
 }
 
+/// Descriptors of ours are: otherwise the ring says -EAGAIN instead of waiting (liburing#364).
+void make_blocking(int fd) noexcept {
+  if (const int flags = ::fcntl(fd, F_GETFL); flags >= 0 && (flags & O_NONBLOCK) != 0) {
+    ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+  }
+}
+
 std::uint32_t open_flags(const io::open_options& options) {
   if (!options.read && !options.write && !options.append) {
     throw std::invalid_argument("file::open: options: neither read nor write");
@@ -52,14 +59,23 @@ file_ptr open_file(std::string_view path, const io::open_options& options, std::
   const runtime_ref home = runtime_ref::current();
   operation op(op_kind::open, AT_FDCWD);
   op.address = const_cast<char*>(terminated.c_str());
-  op.flags = open_flags(options);
   op.mode = options.permissions;
-  const std::int32_t result = perform(op, home, "file::open");
+  // O_NONBLOCK: io_uring itself opens with it when it finds the path in its caches, and without it when it does not, so a FIFO would
+  // wait for its other end at one time and not at another (io_openat2 in the kernel's io_uring/openclose.c). This way it never
+  // does. On a file that somebody has a lease on it says -EAGAIN: then it is waited for (man open, man fcntl).
+  op.flags = open_flags(options) | O_NONBLOCK;
+  std::int32_t result = perform(op, home, "file::open");
+  if (result == -EAGAIN) {
+    op.flags = open_flags(options);
+    result = perform(op, home, "file::open");
+  }
   if (result < 0) {
     ec = system_error_of(result);
     return nullptr;
   }
-  return make_file(result, home);
+  file_ptr opened = make_file(result, home);
+  make_blocking(result);
+  return opened;
 }
 
 /// `call(state, user)` on an open file; else errc::closed.

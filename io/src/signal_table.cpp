@@ -17,6 +17,14 @@ namespace {
 constexpr std::size_t max_watches = 64;
 constexpr int last_signal = 64;
 
+// Other people's system calls go on after our handler. Under ThreadSanitizer they must not: it keeps the signal back until the thread
+// is out of the call it sleeps in.
+#if defined(__SANITIZE_THREAD__)
+constexpr int restart_calls = 0;
+#else
+constexpr int restart_calls = SA_RESTART;
+#endif
+
 struct disposition {
   int watches = 0;
   struct sigaction previous {};
@@ -58,7 +66,7 @@ void take_over(int number) noexcept {
   struct sigaction action {};
   action.sa_handler = &aramid_signal_handler;
   // ONSTACK: a thread that has an alternate stack has it because its stack may be at its end.
-  action.sa_flags = SA_RESTART | SA_ONSTACK;
+  action.sa_flags = restart_calls | SA_ONSTACK;
   sigfillset(&action.sa_mask);
   ::sigaction(number, &action, &d.previous);
 }

@@ -181,7 +181,9 @@ time_point deadline_after(clock::duration d) noexcept {
   if (d <= clock::duration::zero()) {
     return time_point::min();
   }
-  const time_point now = clock::now();
+  // A stepped runtime has a time of its own.
+  const worker* const w = current_worker();
+  const time_point now = ARAMID_UNLIKELY(w != nullptr && w->stepped()) ? w->current_driver().now() : clock::now();
   return d >= time_point::max() - now ? time_point::max() : now + d;
 }
 

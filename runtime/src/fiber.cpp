@@ -171,8 +171,9 @@ void abandon_new_fiber(fiber_control* fiber) noexcept {
 
 worker& fiber_control::run_to_end() noexcept {
   invoke_body();
-  worker& ended_on = *on;
   announce_end();
+  // Asked for only now: a group's hook or the destructor of the result may have suspended.
+  worker& ended_on = *current_worker();
   ended_on.count_ended();
   return ended_on;
 }
@@ -234,7 +235,6 @@ void fiber_control::announce_end() noexcept {
   if (group != nullptr) {
     group->child_ended(*this);  // the last touch of the group
   }
-  bound = nullptr;
   drop_reference();
 }
 
@@ -243,8 +243,9 @@ void fiber_control::drop_reference() noexcept {
     return;
   }
   if (outcome == fiber_outcome::returned) {
-    ops->drop_result(box);
+    ops->drop_result(box);  // may suspend, and be this fiber's own last act: what it runs on is forgotten after
   }
+  bound = nullptr;
   error = nullptr;
   outcome = fiber_outcome::running;
   done.store(false, std::memory_order_relaxed);
@@ -361,6 +362,11 @@ void check_outcome(fiber_control* fiber) {
 }
 
 void cancel_and_join_fiber(fiber_control* fiber) noexcept {
+  if (current_fiber() == fiber) {
+    // It would wait for itself for ever, and a destructor cannot throw.
+    log_line("aramid: " + describe(*fiber) + " destroyed its own handle, which would join it");
+    std::terminate();
+  }
   fiber->request_cancel();
   if (!fiber->done.load(std::memory_order_acquire)) {
     (void)observe(*fiber, time_point::max(), cancellable::no);

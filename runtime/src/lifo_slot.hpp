@@ -2,8 +2,8 @@
 // One slot per worker.
 //
 // The owner puts and takes; a peer may steal what it has seen lie there for a while (worker.cpp says how long).
-// Every move is one read-modify-write, so an item has exactly one taker; release on the way in pairs with acquire on the
-// way out.
+// Every way out is one read-modify-write, so an item has exactly one taker; release on the way in pairs with acquire on
+// the way out.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,14 @@ template <class T, class Atomics = std_atomics>
 class lifo_slot {
 public:
   /// Owner: puts `item` in and returns what it displaces, which is then the caller's to queue.
-  T* put(T* item) noexcept { return slot_.exchange(item, std::memory_order_acq_rel); }
+  T* put(T* item) noexcept {
+    // Nobody else fills the slot, so one that is seen empty stays so: a store will do.
+    if (slot_.load(std::memory_order_relaxed) == nullptr) {
+      slot_.store(item, std::memory_order_release);
+      return nullptr;
+    }
+    return slot_.exchange(item, std::memory_order_acq_rel);
+  }
 
   /// Owner: takes the item, or nullptr.
   T* take() noexcept {

@@ -105,12 +105,6 @@ parker::parker(cancellable may_cancel) noexcept {
   token_ = {&self, self.word.begin(may)};
 }
 
-parker::~parker() {
-  if (open_ && !abandon()) {
-    (void)park();
-  }
-}
-
 wake_reason parker::park() noexcept { return park_until(time_point::max()); }
 
 wake_reason parker::park_until(time_point deadline) noexcept {

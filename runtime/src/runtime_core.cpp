@@ -1,6 +1,7 @@
 #include "runtime_core.hpp"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
@@ -81,6 +82,10 @@ void runtime_core::end_threads() noexcept {
     each.join();
   }
   threads_.clear();
+  // acquire: pairs with the release in make_ready.
+  while (guests_.load(std::memory_order_acquire) != 0) {
+    sched_yield();
+  }
 }
 
 bool runtime_core::admit() noexcept {
@@ -177,12 +182,21 @@ const fiber_control* runtime_core::overflowed(const void* address) const noexcep
 }
 
 void runtime_core::make_ready(fiber_control& fiber) noexcept {
+  worker* const w = current_worker();
+  const bool from_outside = w == nullptr || &w->core != this;
+  if (from_outside) {
+    // Relaxed: whoever sees the fiber's end has seen this.
+    guests_.fetch_add(1, std::memory_order_relaxed);
+  }
   if (fiber.home != nullptr) {
     fiber.home->push_pinned(fiber);
-  } else if (worker* const w = current_worker(); w != nullptr && &w->core == this) {
-    w->push_woken(fiber);
-  } else {
+  } else if (from_outside) {
     inject(fiber);
+  } else {
+    w->push_woken(fiber);
+  }
+  if (from_outside) {
+    guests_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -111,6 +111,8 @@ private:
   std::atomic<bool> exiting_{false};
   std::atomic<std::uint64_t> injected_births_{0};  // fibers spawned from outside of the workers
   std::atomic<std::uint32_t> ends_noted_{0};       // futex of `stop`
+  // Threads of others that are waking a fiber of ours. That fiber may be the last, so the end waits for them to be gone.
+  std::atomic<std::uint32_t> guests_{0};
 };
 
 }  // namespace aramid::inline v0::detail

@@ -100,7 +100,7 @@ stack* stack_pool::carve() {
   stack& made = newest.stacks[carved_++];
   made.size_bytes = size_bytes_;
   made.bottom = base + guard_bytes;
-  ++made_;
+  made_.store(made_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   return &made;
 }
 

@@ -10,6 +10,7 @@
 // 32,000 stacks; the error then says so.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <vector>
@@ -50,7 +51,7 @@ public:
   void give(stack* list) noexcept;
 
   [[nodiscard]] std::size_t size_bytes() const noexcept { return size_bytes_; }
-  [[nodiscard]] std::size_t made() const noexcept { return made_; }
+  [[nodiscard]] std::size_t made() const noexcept { return made_.load(std::memory_order_relaxed); }
 
   /// The stack whose guard `address` lies in, or nullptr. Async-signal-safe only as far as the pool is quiet:
   /// used on the way to abort.
@@ -73,7 +74,7 @@ private:
   mutable spin_lock lock_;  // guards everything below
   std::vector<slab> slabs_;
   std::size_t carved_ = 0;  // of the newest slab
-  std::size_t made_ = 0;
+  std::atomic<std::size_t> made_{0};  // the pool's own worker; stats() reads it, so relaxed
   stack* resident_ = nullptr;  // idle, memory kept
   std::size_t resident_count_ = 0;
   stack* trimmed_ = nullptr;  // idle, memory given back, context gone

@@ -103,14 +103,15 @@ void group_core::cancel() noexcept {
 }
 
 void group_core::cancel_locked() noexcept {
+  // Also if the group has been cancelled before: that alone does not concern the body.
+  if (body_ != nullptr && failed_first_ != nullptr) {
+    body_->cancel();
+  }
   if (std::exchange(cancelled_, true)) {
     return;
   }
   for (fiber_control* child = children_; child != nullptr; child = child->group_next) {
     child->request_cancel();
-  }
-  if (body_ != nullptr && failed_first_ != nullptr) {
-    body_->cancel();
   }
 }
 
@@ -156,6 +157,13 @@ std::vector<std::exception_ptr> group_core::errors() const {
     all.push_back(of_body);
   }
   for (const fiber_control* each = first; each != nullptr; each = each == last ? nullptr : each->group_next) {
+    // One that a join brought into the body is still one error.
+    if (each->error == of_body) {
+      of_body = nullptr;
+      if (body_first) {
+        continue;
+      }
+    }
     all.push_back(each->error);
   }
   if (of_body != nullptr && !body_first) {

@@ -65,8 +65,8 @@ fiber_control* worker::pick_eighth() noexcept {
   if (looks_in_ == 0) {
     return nullptr;
   }
-  // Fresh fibers get a turn between woken ones: a full ring must not keep them from ever starting.
-  if (fiber_control* const next = fresh_.pop_newest()) {
+  // Fresh and pinned fibers get a turn between woken ones: a full ring must not keep them from ever running.
+  if (fiber_control* const next = looks_in_ % 16 == 0 ? inbox_.pop() : fresh_.pop_newest()) {
     return next;
   }
   return pick_woken_first();
@@ -333,12 +333,18 @@ bool worker::nothing_to_do() const noexcept {
 }
 
 void worker::sleep(time_point deadline) noexcept {
-  const bool alone = core.worker_count() == 1;
+  wake_batch batch;
+  if (driver* const mine = prepare_sleep(deadline, batch)) {
+    mine->poll(deadline, batch);
+  }
+  end_sleep(batch);
+}
+
+driver* worker::prepare_sleep(time_point& deadline, wake_batch& batch) noexcept {
   asleep_.store(true, std::memory_order_relaxed);
-  if (!alone) {
+  if (core.worker_count() != 1) {
     core.idle().park(index, std::exchange(searching_, false));  // W3
   }
-  wake_batch batch;
   if (!timers_.empty()) {
     now_ = current_driver().now();
     timers_.fire(now_, batch);
@@ -346,19 +352,23 @@ void worker::sleep(time_point deadline) noexcept {
   }
   // The driver is loaded before notified_ is looked at: see `wake`.
   driver& mine = current_driver();
-  if (nothing_to_do() && !notified_.exchange(false, std::memory_order_seq_cst) && batch.size() == 0) {
-    counters.parks.add();
-    mine.poll(deadline, batch);
+  if (!nothing_to_do() || notified_.exchange(false, std::memory_order_seq_cst) || batch.size() != 0) {
+    return nullptr;
   }
+  counters.parks.add();
+  return &mine;
+}
+
+void worker::end_sleep(wake_batch& batch) noexcept {
   // Whoever notifies has published first; everything is looked at after this.
   notified_.exchange(false, std::memory_order_seq_cst);
   asleep_.store(false, std::memory_order_relaxed);
-  if (!alone) {
+  if (core.worker_count() != 1) {
     core.note_activity();
     searching_ = !core.idle().unpark_self(index);  // W6
   }
   if (!timers_.empty()) {
-    now_ = mine.now();
+    now_ = current_driver().now();
     timers_.fire(now_, batch);
   }
   batch.commit();

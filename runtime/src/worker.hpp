@@ -117,6 +117,11 @@ public:
   /// Sleeps until there may be work, `deadline` at the latest.
   void sleep(time_point deadline) noexcept;
 
+  /// The two ends of `sleep`, for whoever steps workers: it cannot block between them. `prepare_sleep` returns the driver to
+  /// poll until `deadline`, which it lowers to the next timer, or nullptr if there may be work. `end_sleep` must follow.
+  driver* prepare_sleep(time_point& deadline, wake_batch& batch) noexcept;
+  void end_sleep(wake_batch& batch) noexcept;
+
   // --- called from any thread --------------------------------------------------------------------------------------
 
   /// Makes its current or next sleep end.
@@ -135,6 +140,7 @@ public:
   /// Called by a peer: serves the timers and the driver of `victim`, whose thread is stuck in a fiber.
   bool help(worker& victim) noexcept;
 
+  [[nodiscard]] bool stepped() const noexcept { return stepped_; }
   [[nodiscard]] timer_wheel& timers() noexcept { return timers_; }
   [[nodiscard]] time_point rough_now() const noexcept { return now_; }
   [[nodiscard]] std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_seq_cst); }

@@ -40,6 +40,8 @@ TEST_P(tcp_close, wakes_reader_and_writer) {
       EXPECT_EQ(server.read_some(buffer, read_error), 0U);
     });
     fiber<> writing = spawn([&] { written = server.write_all(data, write_error); });
+    std::array<std::byte, 1> first;
+    client.read_exactly(first);  // the writer is at work
     this_fiber::sleep_for(5ms);
     server.close();
     EXPECT_FALSE(server.is_open());
@@ -106,11 +108,13 @@ TEST_P(tcp_close, is_shielded_from_cancellation) {
       EXPECT_EQ(ec, errc::closed);
     });
     this_fiber::sleep_for(2ms);
-    cancel_scope scope;
-    scope.cancel();
-    server.close();
-    EXPECT_FALSE(server.is_open());
-    EXPECT_FALSE(scope.run([] { this_fiber::checkpoint(); }));
+    {
+      cancel_scope scope;
+      scope.cancel();
+      server.close();
+      EXPECT_FALSE(server.is_open());
+      EXPECT_FALSE(scope.run([] { this_fiber::checkpoint(); }));
+    }
     reading.join();
   });
 }

@@ -257,6 +257,7 @@ private:
 
 TEST_P(tcp_errors, out_of_descriptors_accept_says_so_and_the_connection_waits) {
   run([] {
+    (void)make_tcp_pair();
     tcp_listener listener(loopback);
     raw_socket peer(listener.local_endpoint());
     std::error_code ec;
@@ -277,6 +278,7 @@ TEST_P(tcp_errors, out_of_descriptors_accept_says_so_and_the_connection_waits) {
 TEST_P(tcp_errors, out_of_descriptors_backoff_recovers_and_loses_no_connection) {
   run([] {
     constexpr std::size_t connections = 10;
+    (void)make_tcp_pair();  // the first I/O makes the rings, which want descriptors too
     tcp_listener listener(loopback);
     std::vector<raw_socket> peers;
     for (std::size_t i = 0; i < connections; ++i) {
@@ -308,6 +310,7 @@ TEST_P(tcp_errors, out_of_descriptors_backoff_recovers_and_loses_no_connection) 
 
 TEST_P(tcp_errors, backoff_ends_with_the_listener_and_with_cancellation) {
   run([] {
+    (void)make_tcp_pair();
     tcp_listener listener(loopback);
     raw_socket peer(listener.local_endpoint());
     const no_descriptors_left limit;

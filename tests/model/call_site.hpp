@@ -7,14 +7,14 @@
 namespace model {
 
 struct call_site {
-    const char* file = "";
-    int line = 0;
-    const char* function = "";
+  const char* file = "";
+  int line = 0;
+  const char* function = "";
 
-    static constexpr call_site here(const char* file = __builtin_FILE(), int line = __builtin_LINE(),
-                                    const char* function = __builtin_FUNCTION()) noexcept {
-        return {file, line, function};
-    }
+  static constexpr call_site here(const char* file = __builtin_FILE(), int line = __builtin_LINE(),
+                                  const char* function = __builtin_FUNCTION()) noexcept {
+    return {file, line, function};
+  }
 };
 
 }  // namespace model

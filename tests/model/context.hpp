@@ -3,7 +3,7 @@
 // Differs from a plain fiber in one point: it can be *abandoned*. The explorer drops an execution in the middle all the
 // time (it failed, or reached a state already explored), and the code under test is noexcept, so the stack cannot be
 // unwound by an exception. The context is forgotten instead and its stack used again; what it had allocated is given
-// back by `heap`. Under ASan and TSan the switches are announced.
+// back by `heap`. Under ASan the switches are announced; TSan is out: skip_under_tsan.cpp.
 #pragma once
 
 #include <boost/context/fiber.hpp>
@@ -14,44 +14,45 @@ namespace model {
 
 class context {
 public:
-    using entry = void (*)(void*);
+  using entry = void (*)(void*);
 
-    context();
-    ~context();
-    context(const context&) = delete;
-    context& operator=(const context&) = delete;
+  context();
+  ~context();
+  context(const context&) = delete;
+  context& operator=(const context&) = delete;
 
-    /// Makes the context ready to run `fn(argument)` from its start. Precondition: finished or abandoned.
-    void start(entry fn, void* argument);
+  /// Makes the context ready to run `fn(argument)` from its start. Precondition: new or abandoned.
+  void start(entry fn, void* argument);
 
-    /// Runs the context until it suspends or returns. Called on the explorer's own stack.
-    void resume();
+  /// Runs the context until it suspends. Called on the explorer's own stack.
+  void resume();
 
-    /// Goes back to the caller of `resume`. Called inside the context.
-    void suspend();
+  /// Goes back to the caller of `resume`. Called inside the context.
+  void suspend();
 
-    /// Forgets a context that is suspended (or has returned) without unwinding it.
-    void abandon();
+  /// Forgets a suspended context without unwinding it. That is how every context ends: an entry that has returned
+  /// stays suspended.
+  void abandon();
 
 private:
-    boost::context::fiber run(boost::context::fiber&& caller);
-    boost::context::fiber& fiber() { return *std::launder(reinterpret_cast<boost::context::fiber*>(fiber_)); }
+  [[noreturn]] void run(boost::context::fiber&& caller);
+  boost::context::fiber& fiber() {
+    return *std::launder(reinterpret_cast<boost::context::fiber*>(fiber_));
+  }
 
-    static constexpr std::size_t stack_size_bytes = 256 * 1024;
+  static constexpr std::size_t stack_size_bytes = 256 * 1024;
 
-    std::byte* stack_ = nullptr;
-    entry entry_ = nullptr;
-    void* argument_ = nullptr;
-    bool running_ = false;                   // started, neither returned nor abandoned
-    boost::context::fiber caller_;           // the explorer, while the context runs
-    alignas(boost::context::fiber) std::byte fiber_[sizeof(boost::context::fiber)];  // raw: its destructor would unwind
+  std::byte* stack_ = nullptr;
+  entry entry_ = nullptr;
+  void* argument_ = nullptr;
+  boost::context::fiber caller_;  // the explorer, while the context runs
+  alignas(boost::context::fiber)
+      std::byte fiber_[sizeof(boost::context::fiber)];  // raw: its destructor would unwind
 
-    // Sanitizer bookkeeping; kept in every build so that the layout does not depend on the sanitizer.
-    const void* caller_stack_ = nullptr;
-    std::size_t caller_stack_size_bytes_ = 0;
-    void* caller_fake_stack_ = nullptr;
-    void* tsan_caller_ = nullptr;
-    void* tsan_fiber_ = nullptr;
+  // Sanitizer bookkeeping; kept in every build so that the layout does not depend on the sanitizer.
+  [[maybe_unused]] const void* caller_stack_ = nullptr;
+  [[maybe_unused]] std::size_t caller_stack_size_bytes_ = 0;
+  [[maybe_unused]] void* caller_fake_stack_ = nullptr;
 };
 
 }  // namespace model

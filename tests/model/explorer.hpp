@@ -48,36 +48,37 @@
 namespace model {
 
 struct options {
-    std::string name{};
-    int preemptions = 2;
-    std::uint64_t max_steps = 3000;           // of one execution
-    std::uint64_t max_executions = 3'000'000; // then the result is incomplete
-    bool merge_states = true;
-    bool check_leaks = true;
-    memory_options memory{};
-    std::uint64_t random_executions = 0;      // > 0: that many random walks instead of the search
-    std::uint64_t seed = 1;
-    std::string replay{};                     // a choice string: runs that execution only, and traces it
-                                              // (not with load_buffering, whose values come from other executions)
-    const weakening* weaken = nullptr;        // one memory order weakened, or one fence dropped
-    site_table* sites = nullptr;              // collects the call sites of atomic operations
+  std::string name{};
+  int preemptions = 2;
+  std::uint64_t max_steps = 3000;            // of one execution
+  std::uint64_t max_executions = 3'000'000;  // then the result is incomplete
+  bool merge_states = true;
+  bool check_leaks = true;
+  memory_options memory{};
+  std::uint64_t random_executions = 0;  // > 0: that many random walks instead of the search
+  std::uint64_t seed = 1;
+  std::string replay{};  // a choice string: runs that execution only, and traces it
+                         // (not with load_buffering, whose values come from other executions)
+  const weakening* weaken = nullptr;  // one memory order weakened, or one fence dropped
+  site_table* sites = nullptr;        // collects the call sites of atomic operations
 };
 
 struct result {
-    bool failed = false;
-    bool complete = false;                    // everything within the bound was explored
-    std::uint64_t executions = 0;
-    std::uint64_t merged = 0;                 // of these, cut short at a known state (or impossible: memory.hpp, rule 8)
-    std::uint64_t steps = 0;
-    std::uint64_t states = 0;
-    std::string name;
-    std::string failure;
-    std::string choices;
-    std::string trace;
+  bool failed = false;
+  bool complete = false;  // everything within the bound was explored
+  std::uint64_t executions = 0;
+  std::uint64_t merged =
+      0;  // of these, cut short at a known state (or impossible: memory.hpp, rule 8)
+  std::uint64_t steps = 0;
+  std::uint64_t states = 0;
+  std::string name;
+  std::string failure;
+  std::string choices;
+  std::string trace;
 
-    explicit operator bool() const { return !failed; }
-    /// The figures, and the failure with its trace if there is one.
-    std::string report() const;
+  explicit operator bool() const { return !failed; }
+  /// The figures, and the failure with its trace if there is one.
+  std::string report() const;
 };
 
 /// Explores `body`. Stops at the first failure.
@@ -85,121 +86,126 @@ result explore(const options& options, const std::function<void()>& body);
 
 class explorer final : public arbiter {
 public:
-    /// The explorer whose body is running.
-    static explorer& current();
+  /// The explorer whose body is running.
+  static explorer& current();
 
-    explicit explorer(const options& options);
-    ~explorer();
-    result run(const std::function<void()>& body);
+  explicit explorer(const options& options);
+  ~explorer();
+  result run(const std::function<void()>& body);
 
-    // arbiter
-    std::size_t choose(std::size_t count) override;
-    [[noreturn]] void fail(const std::string& what) override;
-    [[noreturn]] void discard() override;
-    std::size_t choose_load(std::size_t count, std::uint64_t event) override;
-    word later_value(std::uint64_t event, std::size_t index) override { return later_values_[event][index]; }
-    void offer_later_value(std::uint64_t event, word value) override;
+  // arbiter
+  std::size_t choose(std::size_t count) override;
+  [[noreturn]] void fail(std::string what) override;
+  [[noreturn]] void discard() override;
+  std::size_t choose_load(std::size_t count, std::uint64_t event) override;
+  word later_value(std::uint64_t event, std::size_t index) override {
+    return later_values_[event][index];
+  }
+  void offer_later_value(std::uint64_t event, word value) override;
 
-    // visible operations
-    location_id create(const void* address, word initial, memory::formatter format);
-    void destroy(location_id id, const void* address);
-    word load(location_id id, const void* address, std::memory_order order, call_site site);
-    void store(location_id id, const void* address, word value, std::memory_order order, call_site site);
-    word rmw(location_id id, const void* address, word (*update)(word, const void*), const void* argument,
-             std::memory_order order, call_site site);
-    bool compare_exchange(location_id id, const void* address, word& expected, word desired, bool weak,
-                          std::memory_order success, std::memory_order failure, call_site site);
-    void fence(std::memory_order order, call_site site);
-    void light_fence(call_site site);
-    void heavy_fence(call_site site);
-    void pause();
-    location_id create_plain(const void* address);
-    void destroy_plain(location_id id, const void* address);
-    void read_plain(location_id id, const void* address, call_site site);
-    void write_plain(location_id id, const void* address, call_site site);
-    void name(location_id id, std::string name) { memory_.set_name(id, std::move(name)); }
+  // visible operations
+  location_id create(const void* address, word initial, memory::formatter format);
+  void destroy(location_id id, const void* address);
+  word load(location_id id, const void* address, std::memory_order order, call_site site);
+  void store(location_id id, const void* address, word value, std::memory_order order,
+             call_site site);
+  word rmw(location_id id, const void* address, word (*update)(word, const void*),
+           const void* argument, std::memory_order order, call_site site);
+  bool compare_exchange(location_id id, const void* address, word& expected, word desired,
+                        bool weak, std::memory_order success, std::memory_order failure,
+                        call_site site);
+  void fence(std::memory_order order, call_site site);
+  void light_fence(call_site site);
+  void heavy_fence(call_site site);
+  void pause();
+  location_id create_plain(const void* address);
+  void destroy_plain(location_id id, const void* address);
+  void read_plain(location_id id, const void* address, call_site site);
+  void write_plain(location_id id, const void* address, call_site site);
+  void name(location_id id, std::string name) { memory_.set_name(id, std::move(name)); }
 
-    // threads
-    void parallel(const std::function<void()>* bodies, std::size_t count);
-    /// A scheduling point, for operations built outside (blocking.hpp). `what` is for the trace.
-    void point();
-    /// Blocks the calling thread on `object` until `wake` names it.
-    void block(const void* object, const char* what);
-    void wake(int thread);
-    int self() const { return current_; }
-    bool is_blocked_on(int thread, const void* object) const;
-    void note(const std::string& what);
-    bool tracing() const { return tracing_; }
-    /// Ends the execution as passed, whatever the other threads are doing.
-    [[noreturn]] void pass();
-    /// The user's own decision: a number below `count`.
-    std::size_t decide(std::size_t count);
-    memory& shared_memory() { return memory_; }
+  // threads
+  void parallel(const std::function<void()>* bodies, std::size_t count);
+  /// A scheduling point, for operations built outside (blocking.hpp). `what` is for the trace.
+  void point();
+  /// Blocks the calling thread on `object` until `wake` names it.
+  void block(const void* object, const char* what);
+  void wake(int thread);
+  int self() const { return current_; }
+  bool is_blocked_on(int thread, const void* object) const;
+  void note(const std::string& what);
+  bool tracing() const { return tracing_; }
+  /// Ends the execution as passed, whatever the other threads are doing.
+  [[noreturn]] void pass();
+  /// The user's own decision: a number below `count`.
+  std::size_t decide(std::size_t count);
+  memory& shared_memory() { return memory_; }
 
 private:
-    enum class status { unused, ready, blocked, finished };
+  enum class status { unused, ready, blocked, finished };
 
-    struct thread {
-        status state = status::unused;
-        const void* waits_for = nullptr;
-        const char* waits_in = "";
-        const std::function<void()>* body = nullptr;
-        unsigned yields_to = 0;    // set by pause: not eligible until one of these has run
-        unsigned ran_since = 0;    // who has run since its last pause
-    };
+  struct thread {
+    status state = status::unused;
+    const void* waits_for = nullptr;
+    const char* waits_in = "";
+    const std::function<void()>* body = nullptr;
+    unsigned yields_to = 0;  // set by pause: not eligible until one of these has run
+    unsigned ran_since = 0;  // who has run since its last pause
+  };
 
-    struct decision {
-        std::uint32_t count;
-        std::uint32_t taken;
-        std::uint64_t event = 0;   // of a load that may also read a later value
-    };
+  struct decision {
+    std::uint32_t count;
+    std::uint32_t taken;
+    std::uint64_t event = 0;  // of a load that may also read a later value
+  };
 
-    static void thread_main(void* self);
-    void execute(const std::function<void()>& body);
-    bool backtrack();
-    bool eligible(int t) const;
-    int pick_next(bool may_continue);
-    void switch_to(int t);
-    [[noreturn]] void leave();
-    void merge_if_known(bool may_continue);
-    std::uint64_t state(bool may_continue) const;
-    void finish_thread();
-    std::string deadlock() const;
-    [[noreturn]] void stuck();
-    void step(const std::string& operation, location_id id, const memory::access& access, std::memory_order order,
-              call_site site);
-    result& fill(result& r);
-    std::string choice_string() const;
-    void parse_choices(const std::string& text);
+  static void thread_main(void* self);
+  void execute(const std::function<void()>& body);
+  bool backtrack();
+  bool eligible(int t) const;
+  int pick_next(bool may_continue);
+  void switch_to(int t);
+  [[noreturn]] void leave();
+  void merge_if_known(bool may_continue);
+  std::uint64_t state(bool may_continue) const;
+  void finish_thread();
+  std::string deadlock() const;
+  [[noreturn]] void stuck();
+  void step(const std::string& operation, location_id id, const memory::access& access,
+            std::memory_order order, call_site site);
+  result& fill(result& r);
+  std::string choice_string() const;
+  void parse_choices(const std::string& text);
 
-    options options_;
-    memory memory_;
-    std::array<context, max_threads> contexts_;
-    std::array<thread, max_threads> threads_;
-    int thread_count_ = 0;
-    int current_ = 0;
-    int preemptions_ = 0;
-    std::uint64_t steps_ = 0;
-    bool over_ = false;                  // the execution has ended, whatever way
-    bool merged_ = false;
-    bool passed_ = false;
-    bool tracing_ = false;
-    std::string failure_;
-    std::string trace_;
-    std::vector<decision> decisions_;
-    std::size_t depth_ = 0;
-    std::unordered_map<std::uint64_t, std::vector<word>> later_values_;
-    std::string unproven_failure_;       // met in an execution whose promise has yet to be kept
-    state_set seen_;
-    std::mt19937_64 random_;
-    result result_;
+  options options_;
+  memory memory_;
+  std::array<context, max_threads> contexts_;
+  std::array<thread, max_threads> threads_;
+  int thread_count_ = 0;
+  int current_ = 0;
+  int preemptions_ = 0;
+  std::uint64_t steps_ = 0;
+  bool over_ = false;  // the execution has ended, whatever way
+  bool merged_ = false;
+  bool passed_ = false;
+  bool tracing_ = false;
+  std::string failure_;
+  std::string trace_;
+  std::vector<decision> decisions_;
+  std::size_t depth_ = 0;
+  std::unordered_map<std::uint64_t, std::vector<word>> later_values_;
+  std::string unproven_failure_;  // met in an execution whose promise has yet to be kept
+  state_set seen_;
+  std::mt19937_64 random_;
+  result result_;
 };
 
 /// Runs the functions as threads, at the same time, and waits for all of them. Called from an explored body.
 template <class... Fns>
 void parallel(Fns&&... fns) {
-    const std::array<std::function<void()>, sizeof...(Fns)> bodies{std::function<void()>(std::ref(fns))...};
-    explorer::current().parallel(bodies.data(), bodies.size());
+  const std::array<std::function<void()>, sizeof...(Fns)> bodies{
+      std::function<void()>(std::ref(fns))...};
+  explorer::current().parallel(bodies.data(), bodies.size());
 }
 
 /// Ends the execution as passed: what was to be shown has happened, and the other threads would only go on for ever.
@@ -213,5 +219,6 @@ inline std::size_t choose(std::size_t count) { return explorer::current().decide
 }  // namespace model
 
 /// The property under test. Evaluated inside an explored body.
-#define MODEL_ASSERT(condition) \
-    ((condition) ? static_cast<void>(0) : ::model::assertion_failed(#condition, ::model::call_site::here()))
+#define MODEL_ASSERT(condition)       \
+  ((condition) ? static_cast<void>(0) \
+               : ::model::assertion_failed(#condition, ::model::call_site::here()))

@@ -3,7 +3,20 @@
 #include <cstdlib>
 #include <new>
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MODEL_NEW_IS_TAKEN 1
+#endif
+#endif
+
 namespace model::heap {
+
+#if defined(MODEL_NEW_IS_TAKEN)
+const bool replaced = false;
+#else
+const bool replaced = true;
+#endif
+
 namespace {
 
 // Few blocks live in one execution: a flat table, searched from its end, is the fastest index. It grows by malloc, not
@@ -12,61 +25,68 @@ block* table = nullptr;
 std::size_t count = 0;
 std::size_t capacity = 0;
 
-void* note(void* address, std::size_t size_bytes) {
-    if (address == nullptr) throw std::bad_alloc();
-    if (!tracking) return address;
-    if (count == capacity) {
-        capacity = capacity == 0 ? 256 : capacity * 2;
-        table = static_cast<block*>(std::realloc(table, capacity * sizeof(block)));
-        if (table == nullptr) std::abort();
-    }
-    table[count++] = {address, size_bytes, false};
-    return address;
+[[maybe_unused]] void* note(void* address, std::size_t size_bytes) {
+  if (address == nullptr) throw std::bad_alloc();
+  if (!tracking) return address;
+  if (count == capacity) {
+    capacity = capacity == 0 ? 256 : capacity * 2;
+    table = static_cast<block*>(std::realloc(table, capacity * sizeof(block)));
+    if (table == nullptr) std::abort();
+  }
+  table[count++] = {address, size_bytes, false};
+  return address;
 }
 
-void release(void* address) noexcept {
-    if (address == nullptr) return;
-    for (std::size_t i = count; i-- > 0;) {
-        if (table[i].address != address) continue;
-        if (table[i].freed) {
-            if (tracking && on_double_free != nullptr) on_double_free(table[i]);
-            return;
-        }
-        if (tracking && on_free != nullptr) on_free(table[i]);
-        table[i].freed = true;
-        return;
+[[maybe_unused]] void release(void* address) noexcept {
+  if (address == nullptr) return;
+  for (std::size_t i = count; i-- > 0;) {
+    if (table[i].address != address) continue;
+    if (table[i].freed) {
+      if (tracking && on_double_free != nullptr) on_double_free(table[i]);
+      return;
     }
-    std::free(address);
+    if (tracking && on_free != nullptr) on_free(table[i]);
+    table[i].freed = true;
+    return;
+  }
+  std::free(address);
 }
 
-void* allocate(std::size_t size_bytes) { return note(std::malloc(size_bytes == 0 ? 1 : size_bytes), size_bytes); }
+[[maybe_unused]] void* allocate(std::size_t size_bytes) {
+  return note(std::malloc(size_bytes == 0 ? 1 : size_bytes), size_bytes);
+}
 
-void* allocate(std::size_t size_bytes, std::align_val_t alignment) {
-    const auto align = static_cast<std::size_t>(alignment);
-    const std::size_t rounded = (size_bytes + align - 1) / align * align;
-    return note(std::aligned_alloc(align, rounded == 0 ? align : rounded), size_bytes);
+[[maybe_unused]] void* allocate(std::size_t size_bytes, std::align_val_t alignment) {
+  const auto align = static_cast<std::size_t>(alignment);
+  const std::size_t rounded = (size_bytes + align - 1) / align * align;
+  return note(std::aligned_alloc(align, rounded == 0 ? align : rounded), size_bytes);
 }
 
 }  // namespace
 
 std::size_t live_blocks() {
-    std::size_t live = 0;
-    for (std::size_t i = 0; i < count; ++i) live += table[i].freed ? 0 : 1;
-    return live;
+  std::size_t live = 0;
+  for (std::size_t i = 0; i < count; ++i) live += table[i].freed ? 0 : 1;
+  return live;
 }
 
 void reset() {
-    for (std::size_t i = 0; i < count; ++i) std::free(table[i].address);
-    count = 0;
+  for (std::size_t i = 0; i < count; ++i) std::free(table[i].address);
+  count = 0;
 }
 
 }  // namespace model::heap
 
+#if !defined(MODEL_NEW_IS_TAKEN)
 // The replaceable allocation functions; the array and nothrow forms of the library end in these.
 void* operator new(std::size_t size_bytes) { return model::heap::allocate(size_bytes); }
 void* operator new[](std::size_t size_bytes) { return model::heap::allocate(size_bytes); }
-void* operator new(std::size_t size_bytes, std::align_val_t align) { return model::heap::allocate(size_bytes, align); }
-void* operator new[](std::size_t size_bytes, std::align_val_t align) { return model::heap::allocate(size_bytes, align); }
+void* operator new(std::size_t size_bytes, std::align_val_t align) {
+  return model::heap::allocate(size_bytes, align);
+}
+void* operator new[](std::size_t size_bytes, std::align_val_t align) {
+  return model::heap::allocate(size_bytes, align);
+}
 void operator delete(void* p) noexcept { model::heap::release(p); }
 void operator delete[](void* p) noexcept { model::heap::release(p); }
 void operator delete(void* p, std::size_t) noexcept { model::heap::release(p); }
@@ -75,3 +95,4 @@ void operator delete(void* p, std::align_val_t) noexcept { model::heap::release(
 void operator delete[](void* p, std::align_val_t) noexcept { model::heap::release(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { model::heap::release(p); }
 void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { model::heap::release(p); }
+#endif

@@ -12,10 +12,13 @@ namespace model::heap {
 /// True while code under test runs: new and delete are tracked.
 inline thread_local bool tracking = false;
 
+/// False where a sanitizer's own operator new is linked in (clang's TSan): then nothing is tracked.
+extern const bool replaced;
+
 struct block {
-    void* address;
-    std::size_t size_bytes;
-    bool freed;
+  void* address;
+  std::size_t size_bytes;
+  bool freed;
 };
 
 /// Called with each block that is freed, before it is retired. Set by the explorer.
@@ -31,13 +34,13 @@ void reset();
 /// Switches tracking off for a scope (the explorer's own code, a test's bookkeeping).
 class untracked {
 public:
-    untracked() noexcept : saved_(tracking) { tracking = false; }
-    ~untracked() { tracking = saved_; }
-    untracked(const untracked&) = delete;
-    untracked& operator=(const untracked&) = delete;
+  untracked() noexcept : saved_(tracking) { tracking = false; }
+  ~untracked() { tracking = saved_; }
+  untracked(const untracked&) = delete;
+  untracked& operator=(const untracked&) = delete;
 
 private:
-    bool saved_;
+  bool saved_;
 };
 
 }  // namespace model::heap

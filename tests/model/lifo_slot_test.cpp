@@ -56,29 +56,30 @@ void the_same_item_again() {
 }
 
 const std::vector<scenario> scenarios{
-    {"put, take and steal", &put_take_and_steal<>, 3},
-    {"the same item again", &the_same_item_again, 3},
+    {"put, take and steal", &put_take_and_steal<>, 5},
+    {"the same item again", &the_same_item_again, 5},
 };
 
 TEST(lifo_slot, every_item_has_one_taker) {
   for (const scenario& s : scenarios) {
-    const result r = explore({.name = s.name, .preemptions = 5}, s.body);
-    EXPECT_FALSE(r.failed) << r.report();
-    EXPECT_TRUE(r.complete);
-    std::puts(r.report().c_str());
+    expect_holds(s);
+    expect_holds(s, {.load_buffering = true});
   }
 }
 
 TEST(lifo_slot, every_weakened_order_is_caught) {
-  const weakening_report report = weaken_each({.memory = {.load_buffering = true}}, "runtime/src", scenarios);
-  EXPECT_EQ(report.sound, "");
-  EXPECT_EQ(report.survivors(), (std::vector<std::string>{}));
-  std::puts(report.text().c_str());
+  expect_caught_but(
+      {
+          // What the owner finds in its slot it has put there itself: it has nothing to acquire.
+          "put: rmw(acq_rel) -> release",
+          "take: rmw(acquire) -> relaxed",
+      },
+      scenarios, {.load_buffering = true});
 }
 
 TEST(lifo_slot, its_moves_must_be_one_step) {
-  EXPECT_TRUE(explore({}, &put_take_and_steal<torn_atomics<torn::strong>>).failed);
-  EXPECT_TRUE(explore({}, &put_take_and_steal<torn_atomics<torn::exchange>>).failed);
+  expect_caught(&put_take_and_steal<torn_atomics<torn::strong>>);
+  expect_caught(&put_take_and_steal<torn_atomics<torn::exchange>>);
 }
 
 }  // namespace

@@ -92,33 +92,32 @@ void owner_takes_oldest() {
 }
 
 const std::vector<scenario> scenarios{
-    {"pop against two thieves", &pop_against_two_thieves<>, 2},
-    {"push after pop", &push_after_pop, 2},
-    {"growth against thief", &growth_against_thief, 2},
-    {"owner takes oldest", &owner_takes_oldest, 2},
+    {"pop against two thieves", &pop_against_two_thieves<>, 3},
+    {"push after pop", &push_after_pop, 3},
+    {"growth against thief", &growth_against_thief, 3},
+    {"owner takes oldest", &owner_takes_oldest, 3},
 };
 
 TEST(spawn_deque, loses_and_doubles_nothing) {
   for (const scenario& s : scenarios) {
-    for (bool lb : {false, true}) {
-    const result r = explore({.name = s.name, .preemptions = 3, .memory = {.load_buffering = lb}}, s.body);
-    EXPECT_FALSE(r.failed) << r.report();
-    EXPECT_TRUE(r.complete);
-    std::puts(r.report().c_str());
-    }
+    expect_holds(s);
+    expect_holds(s, {.load_buffering = true});
   }
 }
 
+// Load buffering is what push's acquire and the releasing CAS of a thief are there for: they keep a thief's reads of slots
+// in front of the owner's next store to them.
 TEST(spawn_deque, every_weakened_order_is_caught) {
-  const weakening_report report = weaken_each({.memory = {.load_buffering = true}}, "runtime/src", scenarios);
-  EXPECT_EQ(report.sound, "");
-  EXPECT_EQ(report.survivors(), (std::vector<std::string>{}));
-  std::puts(report.text().c_str());
+  expect_caught_but(
+      {
+          // top: the seq_cst fence behind the load is an acquire fence too.
+          "take_oldest: load(acquire) #1 -> relaxed",
+      },
+      scenarios, {.load_buffering = true});
 }
 
 TEST(spawn_deque, the_claim_of_the_last_item_must_be_one_step) {
-  const result r = explore({}, &pop_against_two_thieves<torn_atomics<torn::strong>>);
-  EXPECT_TRUE(r.failed) << r.report();
+  expect_caught(&pop_against_two_thieves<torn_atomics<torn::strong>>);
 }
 
 }  // namespace

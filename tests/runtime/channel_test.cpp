@@ -29,7 +29,7 @@ using namespace std::chrono_literals;
 
 class channel_test : public runtime_test {};
 
-INSTANTIATE_TEST_SUITE_P(workers, channel_test, ::testing::Values(1U, 2U, 8U));
+INSTANTIATE_TEST_SUITE_P(workers, channel_test, worker_counts);
 
 /// Move-only, and knows whether it has been moved from.
 class token {
@@ -265,7 +265,7 @@ TEST_P(channel_test, closing_wakes_everybody_who_waits) {
   for (const who which : everybody) {
     for (const std::size_t capacity : {0U, 2U}) {
       SCOPED_TRACE(::testing::Message() << which << " capacity " << capacity);
-      const int rounds = scaled(100);
+      const int rounds = scaled(50);
       crowd all(GetParam(), which);
       for (int round = 0; round < rounds; ++round) {
         channel<token> full(capacity);
@@ -309,7 +309,7 @@ TEST_P(channel_test, what_was_sent_before_the_close_is_received_and_nothing_else
   for (const who which : everybody) {
     for (const std::size_t capacity : {0U, 1U, 16U}) {
       SCOPED_TRACE(::testing::Message() << which << " capacity " << capacity);
-      const int rounds = scaled(200);
+      const int rounds = scaled(60);
       crowd all(GetParam(), which);
       for (int round = 0; round < rounds; ++round) {
         channel<token> items(capacity);
@@ -506,9 +506,10 @@ TEST_P(channel_test, no_token_is_lost_or_doubled_under_random_cancellation) {
           });
           all.start([&, m] {
             for (;;) {
-              auto item = m % 2 == 0 ? std::optional<token>(items.receive())
-                                     : std::optional<token>(
-                                           items.receive_for(std::chrono::microseconds(50)));
+              auto item =
+                  m % 2 == 0
+                      ? std::optional<token>(items.receive())
+                      : std::optional<token>(items.receive_for(std::chrono::microseconds(50)));
               if (item) {
                 ++received[static_cast<std::size_t>(item->id())];
               } else if (items.closed()) {
@@ -547,7 +548,7 @@ TEST_P(channel_test, may_be_destroyed_once_all_is_received) {
   for (const who which : everybody) {
     for (const std::size_t capacity : {0U, 1U}) {
       SCOPED_TRACE(::testing::Message() << which << " capacity " << capacity);
-      const int rounds = scaled(2000, 100);
+      const int rounds = scaled(1000, 100);
       crowd all(GetParam(), which);
       for (int round = 0; round < rounds; ++round) {
         auto* const items = new channel<int>(capacity);

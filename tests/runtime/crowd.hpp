@@ -1,18 +1,22 @@
 // Fibers and plain threads that do the same things to the same primitive.
 #pragma once
 
-#include <atomic>
+#include <gtest/gtest.h>
+
 #include <cstddef>
 #include <deque>
 #include <exception>
 #include <mutex>
 #include <ostream>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include <aramid/fiber.hpp>
 #include <aramid/run.hpp>
+
+#include "runtime_fixture.hpp"
 
 namespace aramid::test {
 
@@ -36,10 +40,10 @@ public:
 
   ~crowd() {
     for (std::thread& each : threads_) {
-      if (each.joinable()) {
-        each.join();
-      }
+      each.join();
     }
+    fibers_.clear();
+    EXPECT_TRUE(eventually([this] { return runtime_.stats().fibers == 0; }));
   }
 
   /// A fiber, a thread, or each in turn.
@@ -108,11 +112,11 @@ private:
   std::exception_ptr failure_;
 };
 
-/// Gives way until `condition()` holds, on a fiber or a thread.
+/// `eventually`, for where there is nothing to go on with if it does not.
 template <class Condition>
 void yield_until(Condition condition) {
-  while (!condition()) {
-    this_fiber::yield();
+  if (!eventually(std::move(condition))) {
+    throw std::runtime_error("what the test waits for does not happen");
   }
 }
 

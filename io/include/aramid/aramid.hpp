@@ -3,6 +3,7 @@
 
 #include <aramid/cancel.hpp>
 #include <aramid/channel.hpp>
+#include <aramid/channel_ends.hpp>
 #include <aramid/condition_variable.hpp>
 #include <aramid/driver.hpp>
 #include <aramid/fiber.hpp>

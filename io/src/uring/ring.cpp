@@ -107,8 +107,8 @@ void ring::check_features(unsigned features) const {
 
 void ring::cap_kernel_threads() noexcept {
   // io-wq takes a thread for each blocking operation up to four per CPU for files, and without a limit for the rest
-  // (liburing#1466, man io_uring_register). The cap holds for every worker that submits to this ring. An open of a FIFO without a
-  // peer keeps one of the first kind for as long as it takes. A kernel that does not know the call is not capped.
+  // (liburing#1466, man io_uring_register). The cap holds for every worker that submits to this ring. A kernel that
+  // does not know the call is not capped.
   unsigned limits[2] = {16, 32};
   (void)io_uring_register_iowq_max_workers(&ring_, limits);
 }

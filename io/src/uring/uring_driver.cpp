@@ -49,8 +49,9 @@ void membarrier_all_running() noexcept {
 
 }  // namespace
 
-uring_driver::uring_driver(ring_sizes sizes)
-    : ring_(sizes), can_cancel_now_(ring_.cancel_now(nobodys_data) == -ENOENT) {}
+uring_driver::uring_driver(const uring_options& options)
+    : ring_(options.sizes),
+      peers_cancel_(options.peers_cancel && ring_.cancel_now(nobodys_data) == -ENOENT) {}
 
 uring_driver::~uring_driver() = default;
 
@@ -147,6 +148,10 @@ void uring_driver::poll_or_sleep(time_point deadline, wake_batch& batch) noexcep
     // queue; the scheduler calls again.
     enter(count, 1, deadline);
     doorbell_.end_sleep();
+#if defined(__SANITIZE_THREAD__)
+    // ThreadSanitizer keeps a signal back until the thread calls something that it intercepts, and the ring is not that.
+    usleep(0);
+#endif
   } else if (count != 0 || ring_.has_task_work()) {
     enter(count, 0);
   }
@@ -173,8 +178,8 @@ void uring_driver::publish_doorbell() noexcept {
   doorbell_arm_ = arm::published;
 }
 
-unsigned uring_driver::reap(wake_batch& batch, caller from) noexcept {
-  const auto before = batch.size();
+std::uint64_t uring_driver::reap(wake_batch& batch, caller from) noexcept {
+  const std::uint64_t before = finished_.load(std::memory_order_relaxed);
   for (;;) {
     ring_.reap([&](const io_uring_cqe& cqe) { apply(cqe, batch, from); });
     if (ARAMID_LIKELY(!ring_.has_overflow())) {
@@ -185,7 +190,7 @@ unsigned uring_driver::reap(wake_batch& batch, caller from) noexcept {
       break;
     }
   }
-  return static_cast<unsigned>(batch.size() - before);
+  return finished_.load(std::memory_order_relaxed) - before;
 }
 
 void uring_driver::apply(const io_uring_cqe& cqe, wake_batch& batch, caller from) noexcept {
@@ -224,9 +229,9 @@ bool uring_driver::help(wake_batch& batch) noexcept {
   if (waits_for_owner) {
     nudge_owner();
   }
-  const unsigned added = reap(batch, caller::peer);
-  count(helped_, added);
-  return added != 0;
+  const std::uint64_t finished = reap(batch, caller::peer);
+  count(helped_, finished);
+  return finished != 0;
 }
 
 void uring_driver::nudge_owner() noexcept { membarrier_all_running(); }
@@ -237,7 +242,7 @@ void uring_driver::cancel(const operation& op, caller from) noexcept {
     queue_cancel(ticket, 0);
     return;
   }
-  if (!can_cancel_now_) {
+  if (!peers_cancel_) {
     mailbox_.put(ticket);
     wake();
     return;

@@ -48,10 +48,16 @@
 
 namespace aramid::inline v0::detail {
 
+struct uring_options {
+  ring_sizes sizes;
+  /// Whether peers may cancel by themselves, where the kernel lets them. Tests say no.
+  bool peers_cancel = true;
+};
+
 class uring_driver final : public io_driver {
 public:
   /// Throws: std::system_error, see ring.
-  explicit uring_driver(ring_sizes sizes = {});
+  explicit uring_driver(const uring_options& options = {});
   ~uring_driver() override;
 
   void poll(time_point deadline, wake_batch& batch) noexcept override;
@@ -88,7 +94,8 @@ private:
   int enter(unsigned count, unsigned completions, time_point deadline = time_point::max()) noexcept;
 
   // Under the reap lock.
-  unsigned reap(wake_batch& batch, caller from) noexcept;
+  /// Returns: how many operations it finished.
+  std::uint64_t reap(wake_batch& batch, caller from) noexcept;
   void apply(const io_uring_cqe& cqe, wake_batch& batch, caller from) noexcept;
 
   void nudge_owner() noexcept;
@@ -99,7 +106,7 @@ private:
   cancel_mailbox mailbox_;
   spin_lock reap_lock_;
   arm doorbell_arm_ = arm::unarmed;       // under reap_lock_
-  const bool can_cancel_now_;
+  const bool peers_cancel_;
 
   std::atomic<std::uint64_t> submitted_{0};  // the owner; others read, so relaxed
   std::atomic<std::uint64_t> finished_{0};   // under reap_lock_, or the owner in `submit`; others read, so relaxed

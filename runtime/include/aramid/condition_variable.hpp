@@ -120,7 +120,8 @@ private:
 
   // Both under the lock that condition_variable.cpp keeps for this address.
   detail::wait_queue<detail::wait_node> waiters_;
-  std::atomic<bool> has_waiters_{false};  // whether `waiters_` is not empty; notifiers read it without the lock
+  std::atomic<bool> has_waiters_{
+      false};  // whether `waiters_` is not empty; notifiers read it without the lock
 };
 
 }  // namespace aramid::inline v0

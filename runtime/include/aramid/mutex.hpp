@@ -3,16 +3,15 @@
 //
 // An unlock lets the lock go and wakes the first waiter, which then competes with whoever comes by (barging): a lock
 // that is handed from sleeper to sleeper would stand idle for a whole wake-up each time. A waiter that has lost
-// `mutex_patience` times in a row is handed the lock instead, so a waiter at the front gets it after at
-// most that many other owners. The protocol is in runtime/src/mutex.cpp.
+// `mutex_patience` times in a row is handed the lock instead, so nobody starves. The protocol is in detail/mutex_word.hpp.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 
 #include <aramid/detail/config.hpp>
 #include <aramid/detail/deadline.hpp>
+#include <aramid/detail/mutex_word.hpp>
 #include <aramid/detail/spin_lock.hpp>
 #include <aramid/detail/wait_queue.hpp>
 #include <aramid/park.hpp>
@@ -47,7 +46,7 @@ public:
   /// Ordering: everything before the last `unlock` happens before the return.
   void lock() {
     enter_wait();
-    if (ARAMID_UNLIKELY(!lock_free())) {
+    if (ARAMID_UNLIKELY(!word_.lock_free())) {
       lock_slowly();
     }
   }
@@ -55,7 +54,9 @@ public:
   /// Locks if nobody holds it.
   /// Suspends: never. Returns: true with the lock held; it does not fail spuriously.
   /// Ordering: as `lock`, if it returns true.
-  [[nodiscard]] bool try_lock() noexcept { return lock_free() || lock_unless_held(0); }
+  [[nodiscard]] bool try_lock() noexcept {
+    return word_.lock_free() || word_.lock_unless_held(false);
+  }
 
   /// Locks, unless that takes longer than `timeout`; one of zero or less tries once.
   /// Suspends: as `lock`. Cancels: as `lock`.
@@ -78,37 +79,22 @@ public:
   /// Suspends: never.
   /// Ordering: everything before it happens before the next `lock` returns.
   void unlock() noexcept {
-    std::uint32_t expected = held;
-    // release: pairs with the acquire of the next owner's exchange.
-    if (ARAMID_UNLIKELY(!state_.compare_exchange_strong(expected, 0, std::memory_order_release,
-                                                        std::memory_order_relaxed))) {
-      unlock_slowly(expected);
+    std::uint32_t state = 0;
+    if (ARAMID_UNLIKELY(!word_.unlock_free(state))) {
+      unlock_slowly(state);
     }
   }
 
 private:
   friend class condition_variable;
 
-  // The bits of `state_`. Who writes which, and when, is in mutex.cpp.
-  static constexpr std::uint32_t held = 1;
-  static constexpr std::uint32_t waiting = 2;
-  static constexpr std::uint32_t competing = 4;
-
-  bool lock_free() noexcept {
-    std::uint32_t expected = 0;
-    // acquire: pairs with the release in `unlock` and in `let_go`.
-    return state_.compare_exchange_strong(expected, held, std::memory_order_acquire,
-                                          std::memory_order_relaxed);
-  }
-
   /// Law 1: the re-lock of a condition variable is no cancellation point.
   void lock_shielded() noexcept {
-    if (ARAMID_UNLIKELY(!lock_free())) {
+    if (ARAMID_UNLIKELY(!word_.lock_free())) {
       lock_slowly_shielded();
     }
   }
 
-  bool lock_unless_held(std::uint32_t clear) noexcept;
   void lock_slowly();
   void lock_slowly_shielded() noexcept;
   bool lock_slowly_until(time_point deadline);
@@ -118,7 +104,7 @@ private:
   bool lock_or_queue(detail::mutex_waiter& me) noexcept;
   void leave_queue(detail::mutex_waiter& me) noexcept;
 
-  std::atomic<std::uint32_t> state_{0};
+  detail::mutex_word<> word_;
   detail::spin_lock queue_lock_;
   detail::wait_queue<detail::mutex_waiter> queue_;  // under queue_lock_
 };

@@ -61,7 +61,11 @@ public:
   explicit parker(cancellable may_cancel = cancellable::yes) noexcept;
 
   /// Closes the wait if `park` was never called; whoever claimed it has then been waited for.
-  ~parker();
+  ~parker() {
+    if (ARAMID_UNLIKELY(open_) && !abandon()) {
+      (void)park();
+    }
+  }
 
   parker(const parker&) = delete;
   parker& operator=(const parker&) = delete;

@@ -104,8 +104,8 @@ template <class Fn>
 auto with_task_group(std::vector<std::exception_ptr>& errors, Fn&& fn) {
   using result = std::invoke_result_t<Fn, task_group&>;
   std::conditional_t<std::is_void_v<result>, bool, std::optional<result>> value{};
+  cancel_scope body;  // outlives the group, whose failing children cancel it
   task_group group;
-  cancel_scope body;
   group.cover(body);
   const auto work = [&] {
     if constexpr (std::is_void_v<result>) {

@@ -58,9 +58,10 @@ public:
   /// Closed.
   file() noexcept = default;
 
-  /// Opens `path`.
-  /// Suspends: while the kernel looks the path up. A FIFO without a peer waits for one, and takes one of the kernel's few
-  ///           threads for that.
+  /// Opens `path`. A FIFO is opened without waiting for its other end: opening it to write fails with
+  /// no_such_device_or_address while there is no reader, and a read before the first writer has come waits or returns 0, as the
+  /// kernel likes.
+  /// Suspends: while the kernel looks the path up.
   /// Cancels:  throws aramid::cancelled; nothing is open.
   /// Throws:   std::system_error that quotes the path (no_such_file_or_directory, permission_denied, …);
   ///           std::invalid_argument if the options ask for neither reading nor writing, or the path has a zero byte.

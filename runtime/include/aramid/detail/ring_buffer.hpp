@@ -46,7 +46,8 @@ public:
   /// Needs room.
   void push(T&& item) noexcept {
     std::size_t last = first_ + size_;
-    last -= last >= capacity_ ? capacity_ : 0;  // a comparison: a division costs more than all the rest
+    last -=
+        last >= capacity_ ? capacity_ : 0;  // a comparison: a division costs more than all the rest
     std::construct_at(items_ + last, std::move(item));
     ++size_;
   }

@@ -1,0 +1,101 @@
+// More connections than descriptors: those inside are served, those outside wait, nobody spins, and nobody is lost.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "echo_fixture.hpp"
+
+namespace aramid::e2e {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::steady_clock;
+
+constexpr int limit = 64;
+constexpr std::size_t crowd_size = 200;
+
+std::string name_of(std::size_t who) { return pattern(32, who); }
+
+class descriptor_limit : public with_workers {};
+
+TEST_P(descriptor_limit, those_outside_wait_without_a_spin_and_come_in_later) {
+  echo_under_test echo(GetParam(), {}, {.descriptors = limit});
+  const auto inside_at_once = static_cast<std::size_t>(limit - echo.before.descriptors);
+  ASSERT_GT(inside_at_once, 8U) << echo.before.listing;
+
+  std::vector<peer> crowd;
+  for (std::size_t i = 0; i != crowd_size; ++i) {
+    crowd.emplace_back(echo.server.port());
+    crowd.back().send(name_of(i));
+  }
+  // Connections come in as they queue.
+  for (std::size_t i = 0; i != inside_at_once; ++i) {
+    ASSERT_TRUE(crowd[i].receive(32) == name_of(i)) << i;
+  }
+  EXPECT_EQ(shape_of(echo.server.pid()).descriptors, limit);
+
+  // For two seconds a little work inside, and for the CPU time hardly any.
+  const auto cpu_before = cpu_time_of(echo.server.pid());
+  const auto start = steady_clock::now();
+  for (auto next = start; next < start + 2s; next += 50ms) {
+    std::this_thread::sleep_until(next);
+    for (std::size_t i = 0; i != inside_at_once; i += 8) {
+      EXPECT_TRUE(crowd[i].echoes(name_of(i)));
+    }
+  }
+  const double share = std::chrono::duration<double>(cpu_time_of(echo.server.pid()) - cpu_before) /
+                       std::chrono::duration<double>(steady_clock::now() - start);
+  std::printf("%zu inside, %zu outside: the server uses %.2f%% of a CPU\n", inside_at_once,
+              crowd_size - inside_at_once, 100 * share);
+  EXPECT_LT(share, 0.20);
+  for (std::size_t i = inside_at_once; i != crowd_size; ++i) {
+    EXPECT_FALSE(crowd[i].is_readable()) << i << " is inside as well";
+  }
+
+  // As some leave, as many come in; each of them had not been lost.
+  std::size_t next_in = inside_at_once;
+  for (std::size_t i = 0; next_in != crowd_size; ++i) {
+    crowd[i].close();
+    ASSERT_TRUE(crowd[next_in].receive(32) == name_of(next_in)) << next_in;
+    ++next_in;
+  }
+  for (std::size_t i = crowd_size - inside_at_once; i != crowd_size; ++i) {
+    EXPECT_TRUE(crowd[i].echoes(name_of(i)));
+  }
+  crowd.clear();
+  echo.expect_nothing_left();
+  echo.expect_clean_exit();
+}
+
+TEST_P(descriptor_limit, those_who_gave_up_waiting_harm_nobody) {
+  echo_under_test echo(GetParam(), {}, {.descriptors = limit});
+  const auto inside_at_once = static_cast<std::size_t>(limit - echo.before.descriptors);
+  std::vector<peer> inside;
+  for (std::size_t i = 0; i != inside_at_once; ++i) {
+    inside.emplace_back(echo.server.port());
+    ASSERT_TRUE(inside.back().echoes(name_of(i)));
+  }
+  for (int i = 0; i != 30; ++i) {
+    peer leaves(echo.server.port());
+    peer resets(echo.server.port());
+    resets.send("hello");
+    resets.reset();
+  }
+  peer patient(echo.server.port());
+  patient.send("I waited");
+  inside.pop_back();
+  EXPECT_EQ(patient.receive(8), "I waited");
+  patient.close();
+  inside.clear();
+  echo.expect_nothing_left();
+  echo.expect_clean_exit();
+}
+
+ARAMID_E2E_FOR_EACH_WORKER_COUNT(descriptor_limit);
+
+}  // namespace
+}  // namespace aramid::e2e

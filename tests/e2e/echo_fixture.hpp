@@ -1,0 +1,86 @@
+// The echo server as its users start it, with 1, 2 and 8 workers.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "peer.hpp"
+#include "server_process.hpp"
+
+namespace aramid::e2e {
+
+inline std::vector<std::string> echo_command(const std::vector<std::string>& arguments) {
+  std::vector<std::string> command{ARAMID_ECHO_SERVER};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
+inline constexpr bool under_tsan =
+#if defined(__SANITIZE_THREAD__)
+    true;
+#else
+    false;
+#endif
+
+inline constexpr bool under_asan =
+#if defined(__SANITIZE_ADDRESS__)
+    true;
+#else
+    false;
+#endif
+
+/// A count for a plain build; ThreadSanitizer's fibers cost 0.8 MB each, AddressSanitizer's a stack of their own.
+constexpr int scaled(int plain, int asan, int tsan) { return under_tsan ? tsan : under_asan ? asan : plain; }
+
+/// The server, a first connection that stays open and has been served, and what the server has open then: its rings, its
+/// listener, that one connection. Everything else that it opens it must close.
+class echo_under_test {
+public:
+  explicit echo_under_test(unsigned workers, const std::vector<std::string>& more = {},
+                           const process_options& options = {})
+      : server(command_for(workers, more), options), first(server.port()) {
+    EXPECT_TRUE(first.echoes("first"));
+    before = shape_of(server.pid());
+  }
+
+  /// Expects that the server gets back to the descriptors and threads that it had at the start.
+  void expect_nothing_left() {
+    process_shape now;
+    EXPECT_TRUE(eventually([&] { return (now = shape_of(server.pid())) == before; }))
+        << "before:\n" << before.listing << "now:\n" << now.listing;
+    EXPECT_TRUE(first.echoes("and still here"));
+  }
+
+  /// Ends it as Ctrl-C does.
+  void expect_clean_exit(int signal_number = SIGINT) {
+    first.close();
+    server.signal(signal_number);
+    EXPECT_EQ(server.wait_exit(), 0) << server.errors();
+    EXPECT_EQ(server.errors(), "");
+  }
+
+  server_process server;
+  peer first;
+  process_shape before;
+
+private:
+  static std::vector<std::string> command_for(unsigned workers, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"--workers", std::to_string(workers)};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return echo_command(arguments);
+  }
+};
+
+class with_workers : public ::testing::TestWithParam<unsigned> {};
+
+inline std::string workers_name(const ::testing::TestParamInfo<unsigned>& info) {
+  return std::to_string(info.param) + "_workers";
+}
+
+#define ARAMID_E2E_FOR_EACH_WORKER_COUNT(suite) \
+  INSTANTIATE_TEST_SUITE_P(E2e, suite, ::testing::Values(1U, 2U, 8U), aramid::e2e::workers_name)
+
+}  // namespace aramid::e2e

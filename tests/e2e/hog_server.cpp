@@ -1,0 +1,90 @@
+// A server with a request that hogs its thread. Each byte of a request is answered with a line:
+//
+//     S  spins for a second of CPU time without suspending: a line when it begins, and the thread when it is over
+//     T  sleeps for 20 ms, as fibers do
+//     ?  stats()
+//     *  (any other) the thread that the connection's fiber runs on
+#include <aramid/aramid.hpp>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <exception>
+#include <span>
+#include <string>
+
+using namespace aramid;
+
+namespace {
+
+void spin() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  for (const time_t until = now.tv_sec + 1, rest = now.tv_nsec; now.tv_sec < until || now.tv_nsec < rest;) {
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  }
+}
+
+std::string statistics_line() {
+  const statistics now = stats();
+  return "steals " + std::to_string(now.steals) + " migrations " + std::to_string(now.migrations) + " helps " +
+         std::to_string(now.helps) + " submissions " + std::to_string(now.submissions) + " workers " +
+         std::to_string(now.workers) + " driver " + std::string(now.driver);
+}
+
+std::string answer(char request, io::tcp_stream& peer) {
+  switch (request) {
+    case 'S':
+      peer.write_all("spinning\n");
+      spin();
+      break;
+    case 'T':
+      this_fiber::sleep_for(std::chrono::milliseconds(20));
+      break;
+    case '?':
+      return statistics_line();
+    default:
+      break;
+  }
+  return std::to_string(gettid());
+}
+
+void serve(io::tcp_stream peer) {
+  peer.no_delay(true);
+  std::array<char, 64> requests;
+  while (const std::size_t count = peer.read_some(std::span(requests))) {
+    for (const char request : std::span(requests).first(count)) {
+      peer.write_all(answer(request, peer) + "\n");
+    }
+  }
+}
+
+}  // namespace
+
+// usage: hog_server WORKERS --port 0
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    return 2;
+  }
+  const options opts{.workers = static_cast<unsigned>(std::atoi(argv[1]))};
+  run(
+      [] {
+        io::tcp_listener listener(io::endpoint("127.0.0.1", 0));
+        io::signal_set stop{SIGINT};
+        task_group connections(on_error::isolate, [](const std::exception_ptr&) {});
+        connections.spawn([&] {
+          for (;;) {
+            connections.spawn(serve, listener.accept());
+          }
+        });
+        std::printf("listening on %s\n", listener.local_endpoint().to_string().c_str());
+        std::fflush(stdout);
+        stop.wait();
+        connections.cancel();
+      },
+      opts);
+}

@@ -1,0 +1,61 @@
+// An idle server sleeps: none of its threads wakes up in five seconds.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "echo_fixture.hpp"
+
+namespace aramid::e2e {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Waits until what was going on has come to rest, then watches.
+void expect_no_wake_up(const server_process& server) {
+  ASSERT_TRUE(eventually([&] {
+    const std::uint64_t before = wake_ups_of(server.pid());
+    std::this_thread::sleep_for(200ms);
+    return wake_ups_of(server.pid()) == before;
+  }));
+  const std::uint64_t before = wake_ups_of(server.pid());
+  ASSERT_GT(before, 0U);
+  std::this_thread::sleep_for(5s);
+  EXPECT_EQ(wake_ups_of(server.pid()), before) << shape_of(server.pid()).listing;
+}
+
+class idle : public with_workers {};
+
+TEST_P(idle, without_connections) {
+  server_process server(echo_command({"--workers", std::to_string(GetParam())}));
+  expect_no_wake_up(server);
+}
+
+TEST_P(idle, with_silent_connections) {
+  echo_under_test echo(GetParam());
+  std::vector<peer> silent;
+  for (int i = 0; i != 20; ++i) {
+    silent.emplace_back(echo.server.port());
+    ASSERT_TRUE(silent.back().echoes("hello"));
+  }
+  expect_no_wake_up(echo.server);
+  for (peer& each : silent) {
+    EXPECT_TRUE(each.echoes("it was only asleep"));
+  }
+}
+
+TEST_P(idle, after_a_burst_of_load) {
+  echo_under_test echo(GetParam());
+  process load({ARAMID_NET_LOAD, "--quiet", "--port", std::to_string(echo.server.port()), "--connections", "64",
+                "--seconds", "1", "--warmup", "0"});
+  ASSERT_EQ(load.wait_exit(), 0) << load.errors();
+  expect_no_wake_up(echo.server);
+  EXPECT_TRUE(echo.first.echoes("it was only asleep"));
+}
+
+ARAMID_E2E_FOR_EACH_WORKER_COUNT(idle);
+
+}  // namespace
+}  // namespace aramid::e2e
