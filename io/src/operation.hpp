@@ -70,7 +70,6 @@ struct operation {
 
   // What is asked: written by the fiber before `submit`, read by the driver.
   const op_kind kind;
-  bool likely_waits = false;  ///< receive: nothing is expected to be there yet, so do not try before waiting
   const int fd;
   std::uint32_t length = 0;
   std::uint32_t flags = 0;
@@ -80,7 +79,6 @@ struct operation {
 
   // What came of it: written by the reaper before `finish`, read by the fiber when `is_done`.
   std::int32_t result = 0;   ///< as the system call's: >= 0, or -errno
-  bool more_waits = false;   ///< receive: the socket had more when the kernel looked
 
   // Where it is: written by `submit`.
   io_driver* home = nullptr;
@@ -112,9 +110,8 @@ struct operation {
 
   /// Step 4. The operation may be gone when it returns.
   /// Returns: the token of who waits.
-  [[nodiscard]] park_token finish(std::int32_t outcome, bool more = false) noexcept {
+  [[nodiscard]] park_token finish(std::int32_t outcome) noexcept {
     result = outcome;
-    more_waits = more;
     // One waiter waits for one operation, so `who` does not change with the epoch; read it before the last touch.
     detail::waiter* const who = who_;
     // release: publishes the result to `is_done` and `expect_instead`; acquire: for the fiber's reuse of its stack.

@@ -47,14 +47,12 @@ void put_back(stream_socket& socket, std::span<const std::byte> bytes) {
 }
 
 /// One receive. Returns: bytes; 0 with `ec` clear at end of stream.
-std::size_t receive(stream_socket& socket, descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec) {
+std::size_t receive(descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec) {
   operation op(op_kind::receive, user.fd());
   // Not MSG_WAITALL for those who want it all: when the kernel has some bytes and then meets an error, it returns the
   // bytes and forgets the error, and a reset would pass for an end of stream (io_recv in the kernel's io_uring/net.c).
   describe(op, buffer.data(), buffer.size(), 0);
-  op.likely_waits = socket.drained;
   const std::int32_t result = perform_when_ready(user, op, POLLIN);
-  socket.drained = !op.more_waits;
   if (result > 0) {
     return static_cast<std::size_t>(result);
   }
@@ -114,7 +112,7 @@ std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std
     count_ready();
     return take_unread(socket, buffer);
   }
-  return receive(socket, user, buffer, ec);
+  return receive(user, buffer, ec);
 }
 
 void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec, const char* who) {
@@ -131,7 +129,7 @@ void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::er
   }
   try {
     do {
-      const std::size_t count = receive(socket, user, buffer.subspan(got), ec);
+      const std::size_t count = receive(user, buffer.subspan(got), ec);
       if (count == 0 && !ec) {
         ec = io::errc::end_of_stream;
       }

@@ -29,7 +29,6 @@ struct stream_socket {
   // The reader's.
   std::vector<std::byte> unread;
   std::size_t unread_begin = 0;
-  bool drained = false;  // the last receive took all there was, so the next one will likely wait
 };
 
 /// Owns: `fd`, at once, also if this throws. Throws: std::bad_alloc.

@@ -14,13 +14,14 @@
 //     W1. begins to search, if fewer than half do; looks at every peer and at the injection queue
 //     W2. found: ends its search; if it was the last to search it does P3, P4 for what producers left to it
 //     W3. found nothing: goes onto the parked list, searching-1, parked+1; seq_cst fence   (pairs with P2)
-//     W4. looks at every queue once more; if there is work it takes itself off the list and goes on
+//     W4. looks at every queue once more; if there is work it takes itself off the list and begins to search (W1): several
+//         producers may have left their work to it
 //     W5. sleeps in its driver, whose wake is sticky
 //     W6. woken: either a producer took it off the list (it now counts as searching), or I/O or a timer woke
 //         it and it takes itself off the list
 //
 // Why no wake is lost: of P1 (store) … P3 (load) and W3 (store) … W4 (load), with a seq_cst fence between each pair,
-// at least one load sees the other's store. If W4 sees the work, the worker goes on. If P3 sees the worker parked and
+// at least one load sees the other's store. If W4 sees the work, the worker searches, and W2 follows. If P3 sees the worker parked and
 // nobody searching, it is woken. If P3 sees a searcher, that searcher has yet to pass W2 or W3: at W2 it wakes the
 // next, at W3 its W4 comes after P1.
 //

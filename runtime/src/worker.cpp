@@ -352,7 +352,8 @@ driver* worker::prepare_sleep(time_point& deadline, wake_batch& batch) noexcept 
   }
   // The driver is loaded before notified_ is looked at: see `wake`.
   driver& mine = current_driver();
-  if (!nothing_to_do() || notified_.exchange(false, std::memory_order_seq_cst) || batch.size() != 0) {
+  slept_ = nothing_to_do() && !notified_.exchange(false, std::memory_order_seq_cst) && batch.size() == 0;  // W4
+  if (!slept_) {
     return nullptr;
   }
   counters.parks.add();
@@ -365,7 +366,8 @@ void worker::end_sleep(wake_batch& batch) noexcept {
   asleep_.store(false, std::memory_order_relaxed);
   if (core.worker_count() != 1) {
     core.note_activity();
-    searching_ = !core.idle().unpark_self(index);  // W6
+    // W6. Or W4: then other work may have been left to this worker too, so it has to search for it and wake the next.
+    searching_ = !core.idle().unpark_self(index) || (!slept_ && core.idle().begin_search());
   }
   if (!timers_.empty()) {
     now_ = current_driver().now();

@@ -217,6 +217,7 @@ private:
   std::uint32_t looks_in_ = turns_between_looks;  // switches until the scheduler is due
   unsigned lifo_runs_ = 0;
   bool searching_ = false;
+  bool slept_ = false;  // between the two ends of `sleep`: whether the driver was polled
   time_point now_;
   std::uint64_t random_;
   stack* spare_stacks_ = nullptr;

@@ -536,8 +536,13 @@ TEST_P(run_test, the_log_handler_is_replaced_and_restored) {
 }
 
 TEST_P(run_test, a_root_joined_from_a_cancelled_scope_is_cancelled_and_joined) {
+  std::atomic<bool> waits{false};
   std::atomic<bool> unwound{false};
-  cancel_scope scope(clock::now() + 1ms);
+  cancel_scope scope;
+  std::thread canceller([&] {
+    EXPECT_TRUE(eventually([&] { return waits.load(); }));
+    scope.cancel();
+  });
   const bool whole = scope.run([&] {
     aramid::run(
         [&] {
@@ -545,10 +550,12 @@ TEST_P(run_test, a_root_joined_from_a_cancelled_scope_is_cancelled_and_joined) {
             std::atomic<bool>& set;
             ~on_exit() { set = true; }
           } const mark{unwound};
+          waits = true;
           sleep_until_cancelled();
         },
         opts());
   });
+  canceller.join();
   EXPECT_FALSE(whole);
   EXPECT_TRUE(unwound);
 }

@@ -85,7 +85,9 @@ TEST_P(scheduler_test, suspended_fibers_migrate) {
   for (int i = 0; i < 32; ++i) {
     fibers.push_back(rt.spawn([&] {
       while (!stop) {
+        // Workers that are all busy have no reason to steal; sleeps make them idle in turn.
         this_fiber::yield();
+        this_fiber::sleep_for(10us);
       }
     }));
   }

@@ -25,7 +25,6 @@ inline void encode(const operation& op, io_uring_sqe& sqe) noexcept {
     case op_kind::receive:
       sqe.opcode = IORING_OP_RECV;
       sqe.msg_flags = op.flags;
-      sqe.ioprio = op.likely_waits ? IORING_RECVSEND_POLL_FIRST : 0;
       break;
     case op_kind::send:
       sqe.opcode = IORING_OP_SEND;

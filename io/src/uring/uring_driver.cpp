@@ -211,7 +211,7 @@ void uring_driver::apply(const io_uring_cqe& cqe, wake_batch& batch, caller from
     return;
   }
   count(finished_);
-  batch.add(op->finish(cqe.res, (cqe.flags & IORING_CQE_F_SOCK_NONEMPTY) != 0));
+  batch.add(op->finish(cqe.res));
 }
 
 bool uring_driver::help(wake_batch& batch) noexcept {
