@@ -15,7 +15,9 @@ namespace aramid::inline v0::detail {
   return {static_cast<int>(-result), std::system_category()};
 }
 
-[[nodiscard]] inline std::error_code last_system_error() noexcept { return system_error_of(-errno); }
+[[nodiscard]] inline std::error_code last_system_error() noexcept {
+  return system_error_of(-errno);
+}
 
 /// The form that throws, from one that does not.
 template <class Call>
@@ -35,8 +37,8 @@ auto throwing(const char* who, Call&& call) {
   }
 }
 
-/// The form with an error_code, from one that sets `ec` for errors of the call itself but throws what has a message to it:
-/// a runtime that cannot make its drivers.
+/// The form with an error_code, from one that sets `ec` for errors of the call itself but throws
+/// what has a message to it: a runtime that cannot make its drivers.
 template <class Call>
 auto coded(std::error_code& ec, Call&& call) -> decltype(call()) {
   ec.clear();

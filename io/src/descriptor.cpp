@@ -12,8 +12,11 @@
 
 namespace aramid::inline v0::detail {
 
-descriptor_user::descriptor_user(descriptor& d, use how, const char* who) : descriptor_(d), who_(who) {
-  const std::uint64_t alone = how == use::reader ? descriptor::reading : how == use::writer ? descriptor::writing : 0;
+descriptor_user::descriptor_user(descriptor& d, use how, const char* who)
+    : descriptor_(d), who_(who) {
+  const std::uint64_t alone = how == use::reader   ? descriptor::reading
+                              : how == use::writer ? descriptor::writing
+                                                   : 0;
   const std::uint64_t mark = descriptor::one_user + alone;
   std::uint64_t state = d.state_.load();
   do {
@@ -41,7 +44,8 @@ descriptor_user::~descriptor_user() {
   }
   const std::uint64_t left = descriptor_.state_.fetch_sub(mark_) - mark_;
   if ((left & descriptor::draining) != 0 && left < descriptor::one_user) {
-    // The closer waits for exactly this, so the descriptor is still there for the argument, and perhaps not after.
+    // The closer waits for exactly this, so the descriptor is still there for the argument, and
+    // perhaps not after.
     unpark(park_token(descriptor_.closer_));
   }
 }
@@ -55,7 +59,8 @@ std::int32_t descriptor_user::perform(operation& op, time_point deadline) {
 
 bool descriptor_user::watch(park_token token) noexcept {
   const std::lock_guard guard(descriptor_.watch_lock_);
-  // `closing` is set before `end_waits` takes the lock: either it is seen here, or `end_waits` sees the token.
+  // `closing` is set before `end_waits` takes the lock: either it is seen here, or `end_waits` sees
+  // the token.
   if (!descriptor_.is_open()) {
     return false;
   }
@@ -86,7 +91,8 @@ std::error_code descriptor::close() noexcept {
 
 void descriptor::end_waits() noexcept {
   if (kind_ == kind::socket) {
-    // ENOTCONN and the like change nothing: it wakes whoever waits all the same, and who does not wait will not begin.
+    // ENOTCONN and the like change nothing: it wakes whoever waits all the same, and who does not
+    // wait will not begin.
     (void)::shutdown(fd_, SHUT_RDWR);
     return;
   }
@@ -109,7 +115,8 @@ void descriptor::wait_for_users() noexcept {
 std::error_code descriptor::close_number() noexcept {
   int result = -ENOTSUP;
   if (kind_ == kind::file) {
-    // Some file systems write back in close. A socket's close is quick, unless SO_LINGER was asked to wait.
+    // Some file systems write back in close. A socket's close is quick, unless SO_LINGER was asked
+    // to wait.
     operation op(op_kind::close, fd_);
     result = perform_shielded(op);
   }
@@ -117,7 +124,8 @@ std::error_code descriptor::close_number() noexcept {
     result = ::close(fd_) == 0 ? 0 : -errno;
   }
   // Linux has given the number back even when it says EINTR (man close).
-  return result == 0 || result == -EINTR ? std::error_code() : std::error_code(-result, std::system_category());
+  return result == 0 || result == -EINTR ? std::error_code()
+                                         : std::error_code(-result, std::system_category());
 }
 
 int descriptor::release(const char* who) {

@@ -1,25 +1,32 @@
-// A descriptor that fibers use and anybody may close. Its number must not be given back to the kernel while an operation
-// names it, or the operation would hit whatever is opened next (DESIGN §5: liburing#363), and a close(2)
-// alone neither ends operations nor sends a FIN while they hold the file (liburing#932). So:
+// A descriptor that fibers use and anybody may close. Its number must not be given back to the
+// kernel while an operation names it, or the operation would hit whatever is opened next (DESIGN
+// §5: liburing#363), and a close(2) alone neither ends operations nor sends a FIN while they hold
+// the file (liburing#932). So:
 //
-//   Use:    1. Whoever is to name the number in a system call or operation becomes a `descriptor_user` first: one exchange
-//              that counts it in `state_`, unless the descriptor is closing. Readers and writers that must be alone
-//              of their kind set their bit in the same exchange.
+//   Use:    1. Whoever is to name the number in a system call or operation becomes a
+//              `descriptor_user` first: one exchange that counts it in `state_`, unless the
+//              descriptor is closing. Readers and writers that must be alone of their kind set
+//              their bit in the same exchange.
 //           2. When the call or operation is over, one subtraction counts it out.
-//   Close:  1. Set `closing`. Whoever finds it set already has nothing to do. From here on nobody becomes a user.
-//           2. If there are users, end what they wait for: shutdown(2) for a socket, which wakes receive, send and accept alike
-//              and covers operations that the kernel has not even seen yet; for the rest each waiting user's
-//              wait is ended, and the fiber then takes its own operation back (operation.hpp, step 6). The closer
-//              never touches an operation.
-//           3. Set `draining` and, if that exchange finds users left, wait for the last of them, who finds `draining` set
-//              when it counts itself out and wakes the closer. Shielded from cancellation (law 1).
+//   Close:  1. Set `closing`. Whoever finds it set already has nothing to do. From here on nobody
+//              becomes a user.
+//           2. If there are users, end what they wait for: shutdown(2) for a socket, which wakes
+//              receive, send and accept alike and covers operations that the kernel has not even
+//              seen yet; for the rest each waiting user's wait is ended, and the fiber then takes
+//              its own operation back (operation.hpp, step 6). The closer never touches an
+//              operation.
+//           3. Set `draining` and, if that exchange finds users left, wait for the last of them,
+//              who finds `draining` set when it counts itself out and wakes the closer. Shielded
+//              from cancellation (law 1).
 //           4. close(2).
 //
-// There is one descriptor object per open descriptor, and it is never used for another one: the object is the
-// generation that the hazard table asks for. It lives as long as the stream, listener or file that has it; close only empties it.
+// There is one descriptor object per open descriptor, and it is never used for another one: the
+// object is the generation that the hazard table asks for. It lives as long as the stream, listener
+// or file that has it; close only empties it.
 //
-// Rejected: shutdown(2) always, also without users: a plain close does all that it does, and SO_LINGER 0 then sends
-// its RST without a FIN before it. Tokens for sockets too: a second exchange per operation for what shutdown(2) gives.
+// Rejected: shutdown(2) always, also without users: a plain close does all that it does, and
+// SO_LINGER 0 then sends its RST without a FIN before it. Tokens for sockets too: a second exchange
+// per operation for what shutdown(2) gives.
 #pragma once
 
 #include <atomic>
@@ -41,16 +48,19 @@ public:
   enum class kind : std::uint8_t { socket, file, event };
 
   /// Takes `fd` over. `home` is the runtime that does the I/O of plain threads.
-  descriptor(int fd, kind what, runtime_ref home) noexcept : home_(std::move(home)), fd_(fd), kind_(what) {}
+  descriptor(int fd, kind what, runtime_ref home) noexcept
+      : home_(std::move(home)), fd_(fd), kind_(what) {}
 
-  /// Closes. By C++'s rules nobody uses it any more, so there is nothing to wait for but the close of a file.
+  /// Closes. By C++'s rules nobody uses it any more, so there is nothing to wait for but the close
+  /// of a file.
   ~descriptor() { (void)close(); }
 
   descriptor(const descriptor&) = delete;
   descriptor& operator=(const descriptor&) = delete;
 
   /// The protocol above.
-  /// Suspends: until the last user has left; a file's close(2) also while the file system writes back.
+  /// Suspends: until the last user has left; a file's close(2) also while the file system writes
+  ///           back.
   /// Cancels:  never.
   /// Returns:  what close(2) said; nothing to a caller that came second.
   std::error_code close() noexcept;
@@ -73,7 +83,8 @@ public:
 private:
   friend class descriptor_user;
 
-  // state_: two bits for the close, two for users who must be alone of their kind, and the number of users.
+  // state_: two bits for the close, two for users who must be alone of their kind, and the number
+  // of users.
   static constexpr std::uint64_t closing = 1;
   static constexpr std::uint64_t draining = 2;
   static constexpr std::uint64_t reading = 4;
@@ -90,7 +101,8 @@ private:
   const kind kind_;
   spin_lock watch_lock_;
   descriptor_user* watched_ = nullptr;  // under watch_lock_: the users whose wait a close must end
-  park_token closer_;                   // the closer, before it sets `draining`; the last user, after it has seen that
+  park_token
+      closer_;  // the closer, before it sets `draining`; the last user, after it has seen that
 };
 
 /// How a user shares the descriptor with others.
@@ -119,7 +131,8 @@ public:
   /// Suspends, Cancels, Returns, Throws: as `perform`.
   std::int32_t perform(operation& op, time_point deadline = time_point::max());
 
-  /// Lets a close end the wait of `token`, until the next `watch` or the end of the use. Not for sockets.
+  /// Lets a close end the wait of `token`, until the next `watch` or the end of the use. Not for
+  /// sockets.
   /// Returns: false if the close has begun.
   [[nodiscard]] bool watch(park_token token) noexcept;
 
@@ -130,7 +143,7 @@ private:
   const char* const who_;
   std::uint64_t mark_ = 0;  // what to take off the state at the end
 
-  bool watched_ = false;    // in the list; the user only
+  bool watched_ = false;  // in the list; the user only
 
   // Under the descriptor's watch_lock_.
   park_token token_;

@@ -1,6 +1,6 @@
-// The drivers in the order of preference. ARAMID_DRIVER=<name>, read once, takes one and no other; without it each is tried
-// until one works, and a runtime whose rings the kernel refuses half-way goes to the next one whole: a
-// `driver_for_io` that fails has left the runtime as it was.
+// The drivers in the order of preference. ARAMID_DRIVER=<name>, read once, takes one and no other;
+// without it each is tried until one works, and a runtime whose rings the kernel refuses half-way
+// goes to the next one whole: a `driver_for_io` that fails has left the runtime as it was.
 #include "driver_select.hpp"
 
 #include <array>
@@ -19,7 +19,9 @@ namespace {
 
 class uring_factory final : public driver_factory {
 public:
-  [[nodiscard]] std::unique_ptr<driver> make() const override { return std::make_unique<uring_driver>(); }
+  [[nodiscard]] std::unique_ptr<driver> make() const override {
+    return std::make_unique<uring_driver>();
+  }
 };
 
 struct choice {
@@ -56,7 +58,8 @@ std::span<const choice> environments_choice() {
     known += known.empty() ? "" : ", ";
     known += one.name;
   }
-  throw std::invalid_argument("ARAMID_DRIVER=" + std::string(wanted) + ": no such driver; there is: " + known);
+  throw std::invalid_argument("ARAMID_DRIVER=" + std::string(wanted) +
+                              ": no such driver; there is: " + known);
 }
 
 }  // namespace
@@ -66,7 +69,8 @@ io_driver* current_io_driver() {
   static const std::span<const choice> allowed = environments_choice();
   for (std::size_t i = 0;; ++i) {
     try {
-      // Every factory above makes io_drivers. A runtime that has its drivers does not look at the factory.
+      // Every factory above makes io_drivers. A runtime that has its drivers does not look at the
+      // factory.
       return static_cast<io_driver*>(driver_for_io(*allowed[i].factory));
     } catch (const std::system_error&) {
       if (i + 1 == allowed.size()) {

@@ -1,4 +1,5 @@
-// Which driver a runtime gets. A runtime asks once, at its first I/O; all of its workers get the same kind.
+// Which driver a runtime gets. A runtime asks once, at its first I/O; all of its workers get the
+// same kind.
 #pragma once
 
 #include "io_driver.hpp"

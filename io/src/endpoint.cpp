@@ -27,7 +27,8 @@ std::string quoted(std::string_view text) {
 
 bool parse_number(std::string_view text, std::uint32_t limit, std::uint32_t& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() && !text.empty() && value <= limit;
+  return error == std::errc() && end == text.data() + text.size() && !text.empty() &&
+         value <= limit;
 }
 
 bool parse_scope(std::string_view text, std::uint32_t& scope) {
@@ -232,9 +233,11 @@ std::strong_ordering endpoint::compare(const endpoint& a, const endpoint& b) noe
 
 std::size_t endpoint::hash() const noexcept {
   // What `compare` looks at, and no padding.
-  std::size_t value = std::hash<std::uint32_t>()(static_cast<std::uint32_t>(family()) << 16 | port());
+  std::size_t value =
+      std::hash<std::uint32_t>()(static_cast<std::uint32_t>(family()) << 16 | port());
   const auto mix = [&value](std::string_view bytes) {
-    value ^= std::hash<std::string_view>()(bytes) + 0x9e3779b97f4a7c15 + (value << 6) + (value >> 2);
+    value ^=
+        std::hash<std::string_view>()(bytes) + 0x9e3779b97f4a7c15 + (value << 6) + (value >> 2);
   };
   if (family() == AF_INET) {
     mix({reinterpret_cast<const char*>(&address_.v4.sin_addr), sizeof(in_addr)});

@@ -60,9 +60,10 @@ file_ptr open_file(std::string_view path, const io::open_options& options, std::
   operation op(op_kind::open, AT_FDCWD);
   op.address = const_cast<char*>(terminated.c_str());
   op.mode = options.permissions;
-  // O_NONBLOCK: io_uring itself opens with it when it finds the path in its caches, and without it when it does not, so a FIFO would
-  // wait for its other end at one time and not at another (io_openat2 in the kernel's io_uring/openclose.c). This way it never
-  // does. On a file that somebody has a lease on it says -EAGAIN: then it is waited for (man open, man fcntl).
+  // O_NONBLOCK: io_uring itself opens with it when it finds the path in its caches, and without it
+  // when it does not, so a FIFO would wait for its other end at one time and not at another
+  // (io_openat2 in the kernel's io_uring/openclose.c). This way it never does. On a file that
+  // somebody has a lease on it says -EAGAIN: then it is waited for (man open, man fcntl).
   op.flags = open_flags(options) | O_NONBLOCK;
   std::int32_t result = perform(op, home, "file::open");
   if (result == -EAGAIN) {
@@ -91,21 +92,24 @@ void with_file(file_state* state, use how, const char* who, std::error_code& ec,
   ec = io::errc::closed;
 }
 
-// Those that use the position exclude each other, readers and writers: all are the descriptor's `reader`.
+// Those that use the position exclude each other, readers and writers: all are the descriptor's
+// `reader`.
 constexpr use use_of_position = use::reader;
 
 std::size_t read_some(file_state* state, std::span<std::byte> buffer, std::error_code& ec) {
   std::size_t count = 0;
-  with_file(state, use_of_position, "file::read_some", ec, [&](file_state& s, descriptor_user& user) {
-    if (!buffer.empty()) {
-      count = read_once(s, user, s.position, buffer, ec);
-      s.position += count;
-    }
-  });
+  with_file(state, use_of_position, "file::read_some", ec,
+            [&](file_state& s, descriptor_user& user) {
+              if (!buffer.empty()) {
+                count = read_once(s, user, s.position, buffer, ec);
+                s.position += count;
+              }
+            });
   return count;
 }
 
-std::size_t read_at(file_state* state, std::uint64_t offset, std::span<std::byte> buffer, std::error_code& ec) {
+std::size_t read_at(file_state* state, std::uint64_t offset, std::span<std::byte> buffer,
+                    std::error_code& ec) {
   std::size_t got = 0;
   with_file(state, use::shared, "file::read_at", ec, [&](file_state& s, descriptor_user& user) {
     while (got < buffer.size()) {
@@ -119,21 +123,23 @@ std::size_t read_at(file_state* state, std::uint64_t offset, std::span<std::byte
   return got;
 }
 
-void write_all(file_state* state, std::span<const std::byte> data, std::size_t& written, std::error_code& ec) {
+void write_all(file_state* state, std::span<const std::byte> data, std::size_t& written,
+               std::error_code& ec) {
   written = 0;
-  with_file(state, use_of_position, "file::write_all", ec, [&](file_state& s, descriptor_user& user) {
-    // The position follows what was written, also when a cancellation cuts it short.
-    struct advance {
-      file_state& state;
-      const std::size_t& written;
-      ~advance() { state.position += state.appends ? 0 : written; }
-    } const at_end{s, written};
-    write_fully(s, user, s.position, data, written, ec);
-  });
+  with_file(state, use_of_position, "file::write_all", ec,
+            [&](file_state& s, descriptor_user& user) {
+              // The position follows what was written, also when a cancellation cuts it short.
+              struct advance {
+                file_state& state;
+                const std::size_t& written;
+                ~advance() { state.position += state.appends ? 0 : written; }
+              } const at_end{s, written};
+              write_fully(s, user, s.position, data, written, ec);
+            });
 }
 
-void write_at(file_state* state, std::uint64_t offset, std::span<const std::byte> data, std::size_t& written,
-              std::error_code& ec) {
+void write_at(file_state* state, std::uint64_t offset, std::span<const std::byte> data,
+              std::size_t& written, std::error_code& ec) {
   with_file(state, use::shared, "file::write_at", ec, [&](file_state& s, descriptor_user& user) {
     write_fully(s, user, offset, data, written, ec);
   });
@@ -191,10 +197,13 @@ file file::open(std::string_view path, const open_options& options, std::error_c
   return file(coded(ec, [&] { return detail::open_file(path, options, ec); }));
 }
 
-file file::adopt(int fd) { return fd < 0 ? file() : file(detail::make_file(fd, detail::runtime_ref::current())); }
+file file::adopt(int fd) {
+  return fd < 0 ? file() : file(detail::make_file(fd, detail::runtime_ref::current()));
+}
 
 std::size_t file::read_some(std::span<std::byte> buffer) {
-  return throwing("file::read_some", [&](std::error_code& ec) { return detail::read_some(state_.get(), buffer, ec); });
+  return throwing("file::read_some",
+                  [&](std::error_code& ec) { return detail::read_some(state_.get(), buffer, ec); });
 }
 
 std::size_t file::read_some(std::span<std::byte> buffer, std::error_code& ec) {
@@ -202,8 +211,9 @@ std::size_t file::read_some(std::span<std::byte> buffer, std::error_code& ec) {
 }
 
 std::size_t file::read_at(std::uint64_t offset, std::span<std::byte> buffer) {
-  return throwing("file::read_at",
-                  [&](std::error_code& ec) { return detail::read_at(state_.get(), offset, buffer, ec); });
+  return throwing("file::read_at", [&](std::error_code& ec) {
+    return detail::read_at(state_.get(), offset, buffer, ec);
+  });
 }
 
 std::size_t file::read_at(std::uint64_t offset, std::span<std::byte> buffer, std::error_code& ec) {
@@ -238,7 +248,8 @@ void file::write_at(std::uint64_t offset, std::span<const std::byte> data) {
   }
 }
 
-std::size_t file::write_at(std::uint64_t offset, std::span<const std::byte> data, std::error_code& ec) {
+std::size_t file::write_at(std::uint64_t offset, std::span<const std::byte> data,
+                           std::error_code& ec) {
   std::size_t written = 0;
   coded(ec, [&] { detail::write_at(state_.get(), offset, data, written, ec); });
   return written;
@@ -253,7 +264,8 @@ void file::seek(std::uint64_t position) noexcept {
 }
 
 std::uint64_t file::size() const {
-  return throwing("file::size", [&](std::error_code& ec) { return detail::size(state_.get(), ec); });
+  return throwing("file::size",
+                  [&](std::error_code& ec) { return detail::size(state_.get(), ec); });
 }
 
 std::uint64_t file::size(std::error_code& ec) const {
@@ -261,7 +273,8 @@ std::uint64_t file::size(std::error_code& ec) const {
 }
 
 void file::sync() {
-  throwing("file::sync", [&](std::error_code& ec) { detail::sync(state_.get(), 0, "file::sync", ec); });
+  throwing("file::sync",
+           [&](std::error_code& ec) { detail::sync(state_.get(), 0, "file::sync", ec); });
 }
 
 void file::sync(std::error_code& ec) {
@@ -269,8 +282,9 @@ void file::sync(std::error_code& ec) {
 }
 
 void file::sync_data() {
-  throwing("file::sync_data",
-           [&](std::error_code& ec) { detail::sync(state_.get(), detail::data_only, "file::sync_data", ec); });
+  throwing("file::sync_data", [&](std::error_code& ec) {
+    detail::sync(state_.get(), detail::data_only, "file::sync_data", ec);
+  });
 }
 
 void file::sync_data(std::error_code& ec) {
@@ -294,7 +308,9 @@ void file::close(std::error_code& ec) noexcept {
 
 bool file::is_open() const noexcept { return state_ != nullptr && state_->handle.is_open(); }
 
-int file::native_handle() const noexcept { return state_ == nullptr ? -1 : state_->handle.number(); }
+int file::native_handle() const noexcept {
+  return state_ == nullptr ? -1 : state_->handle.number();
+}
 
 int file::release() { return state_ == nullptr ? -1 : state_->handle.release("file::release"); }
 

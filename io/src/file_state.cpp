@@ -17,7 +17,8 @@
 namespace aramid::inline v0::detail {
 namespace {
 
-std::uint64_t kernel_offset(const file_state& state, std::uint64_t offset, std::size_t done) noexcept {
+std::uint64_t kernel_offset(const file_state& state, std::uint64_t offset,
+                            std::size_t done) noexcept {
   return state.seekable ? offset + done : stream_offset;
 }
 
@@ -30,7 +31,8 @@ ssize_t read_cached(int fd, std::span<std::byte> buffer, std::uint64_t offset) n
 
 }  // namespace
 
-file_state::file_state(int fd, runtime_ref home) noexcept : handle(fd, descriptor::kind::file, std::move(home)) {
+file_state::file_state(int fd, runtime_ref home) noexcept
+    : handle(fd, descriptor::kind::file, std::move(home)) {
   struct stat info {};
   const int flags = ::fcntl(fd, F_GETFL);
   appends = flags >= 0 && (flags & O_APPEND) != 0;
@@ -40,8 +42,8 @@ file_state::file_state(int fd, runtime_ref home) noexcept : handle(fd, descripto
   try_cache.store(has_pages && flags >= 0 && (flags & O_DIRECT) == 0, std::memory_order_relaxed);
 }
 
-std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t offset, std::span<std::byte> buffer,
-                      std::error_code& ec) {
+std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t offset,
+                      std::span<std::byte> buffer, std::error_code& ec) {
   std::int64_t result = -EAGAIN;
   if (state.try_cache.load(std::memory_order_relaxed)) {
     enter_wait();
@@ -66,8 +68,8 @@ std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t of
   return 0;
 }
 
-void write_fully(file_state& state, descriptor_user& user, std::uint64_t offset, std::span<const std::byte> data,
-                 std::size_t& written, std::error_code& ec) {
+void write_fully(file_state& state, descriptor_user& user, std::uint64_t offset,
+                 std::span<const std::byte> data, std::size_t& written, std::error_code& ec) {
   while (written < data.size()) {
     const std::span<const std::byte> rest = data.subspan(written);
     operation op(op_kind::write, user.fd());

@@ -1,8 +1,9 @@
 // An open file: what reading and writing one mean. file.cpp wraps it.
 //
-// Reading tries preadv2(RWF_NOWAIT) first, which takes what the page cache has and else says -EAGAIN; then the driver. Not for
-// O_DIRECT, where the call would wait for the device, nor for what is no regular file or block device; and a
-// file system that does not know the flag is asked once.
+// Reading tries preadv2(RWF_NOWAIT) first, which takes what the page cache has and else says
+// -EAGAIN; then the driver. Not for O_DIRECT, where the call would wait for the device, nor for
+// what is no regular file or block device; and a file system that does not know the flag is asked
+// once.
 #pragma once
 
 #include <atomic>
@@ -30,11 +31,11 @@ struct file_state {
 };
 
 /// One read at `offset`. Returns: bytes; 0 at the end, or with `ec`.
-std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t offset, std::span<std::byte> buffer,
-                      std::error_code& ec);
+std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t offset,
+                      std::span<std::byte> buffer, std::error_code& ec);
 
 /// All of `data` at `offset`; `written` counts along.
-void write_fully(file_state& state, descriptor_user& user, std::uint64_t offset, std::span<const std::byte> data,
-                 std::size_t& written, std::error_code& ec);
+void write_fully(file_state& state, descriptor_user& user, std::uint64_t offset,
+                 std::span<const std::byte> data, std::size_t& written, std::error_code& ec);
 
 }  // namespace aramid::inline v0::detail

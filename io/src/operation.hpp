@@ -1,33 +1,38 @@
-// One operation that the kernel does for a fiber, and its life. An operation stands on the stack of the fiber that
-// waits for it, so the whole point of the protocol is that the fiber does not leave before the kernel has (DESIGN §2, law 3).
+// One operation that the kernel does for a fiber, and its life. An operation stands on the stack of
+// the fiber that waits for it, so the whole point of the protocol is that the fiber does not leave
+// before the kernel has (DESIGN §2, law 3).
 //
-// An operation is *pending* (the fiber waits for its completion), *cancelling* (the fiber has asked for the end of it
-// and waits for its completion all the same) or *done*. Its wait word holds the epoch of the wait that its
-// completion shall end, or `done`:
+// An operation is *pending* (the fiber waits for its completion), *cancelling* (the fiber has asked
+// for the end of it and waits for its completion all the same) or *done*. Its wait word holds the
+// epoch of the wait that its completion shall end, or `done`:
 //
 //   1. The fiber begins a wait and puts its token into the operation: `expect`.
-//   2. It submits the operation to the driver of the worker it is on. The driver gives it a ticket (slot and
-//      generation); the kernel never learns an address of the operation.
+//   2. It submits the operation to the driver of the worker it is on. The driver gives it a ticket
+//      (slot and generation); the kernel never learns an address of the operation.
 //   3. It parks.
-//   4. Whoever reaps the completion finds the operation by its ticket, writes the result, takes the token
-//      out and puts `done` in, in one exchange: `finish`. That exchange is the last touch of the operation: from here
-//      on the fiber may leave. Then it wins the token, through a wake_batch.
-//   5. The fiber looks at the word, not at who woke it. `done`: the result is delivered, even if a cancellation,
-//      a deadline or a closing descriptor won the wait meanwhile; it will be seen at the next wait (law 2).
-//   6. Not `done`: somebody else ended the wait of step 3. The operation is cancelling from here. The fiber begins a second
-//      wait that nothing can cancel, and swaps its token in: `expect_instead`. If that fails the completion has
-//      come in between: as 5.
-//   7. It asks the driver that has the operation to cancel it, and parks until step 4 has happened. A cancel can miss a
-//      target that is just changing hands inside the kernel, so it is asked again after a while.
-//   8. The target's completion decides. A real outcome (bytes, a connection, an error) is delivered as in 5; only
-//      -ECANCELED or -EINTR say that nothing was done, and then the fiber reports why it stopped waiting. What the
-//      cancel itself returned is looked at by nobody.
+//   4. Whoever reaps the completion finds the operation by its ticket, writes the result, takes the
+//      token out and puts `done` in, in one exchange: `finish`. That exchange is the last touch of
+//      the operation: from here on the fiber may leave. Then it wins the token, through a
+//      wake_batch.
+//   5. The fiber looks at the word, not at who woke it. `done`: the result is delivered, even if a
+//      cancellation, a deadline or a closing descriptor won the wait meanwhile; it will be seen at
+//      the next wait (law 2).
+//   6. Not `done`: somebody else ended the wait of step 3. The operation is cancelling from here.
+//      The fiber begins a second wait that nothing can cancel, and swaps its token in:
+//      `expect_instead`. If that fails the completion has come in between: as 5.
+//   7. It asks the driver that has the operation to cancel it, and parks until step 4 has happened.
+//      A cancel can miss a target that is just changing hands inside the kernel, so it is asked
+//      again after a while.
+//   8. The target's completion decides. A real outcome (bytes, a connection, an error) is delivered
+//      as in 5; only -ECANCELED or -EINTR say that nothing was done, and then the fiber reports why
+//      it stopped waiting. What the cancel itself returned is looked at by nobody.
 //
-// A token that is still somewhere after its wait has ended (the one of step 1 after step 6) wakes nobody: park.hpp.
+// A token that is still somewhere after its wait has ended (the one of step 1 after step 6) wakes
+// nobody: park.hpp.
 //
-// Rejected: the operation's address as user_data, which saves the table but lets a late cancel hit the next operation at
-// the same address (DESIGN §5); a heap-allocated operation that outlives the fiber, which saves step 7 but needs the
-// buffer to outlive it too.
+// Rejected: the operation's address as user_data, which saves the table but lets a late cancel hit
+// the next operation at the same address (DESIGN §5); a heap-allocated operation that outlives the
+// fiber, which saves step 7 but needs the buffer to outlive it too.
 #pragma once
 
 #include <atomic>
@@ -51,9 +56,9 @@ enum class op_kind : std::uint8_t {
   connect,  ///< address, length: the sockaddr
   open,     ///< address: the path, flags: O_*, mode
   close,
-  sync,     ///< flags: `data_only` or 0
-  stat,     ///< address: a struct statx, length: its mask
-  poll,     ///< flags: the poll events
+  sync,  ///< flags: `data_only` or 0
+  stat,  ///< address: a struct statx, length: its mask
+  poll,  ///< flags: the poll events
 };
 
 /// For `offset`: a descriptor that has no positions.
@@ -78,19 +83,21 @@ struct operation {
   std::uint64_t offset = 0;
 
   // What came of it: written by the reaper before `finish`, read by the fiber when `is_done`.
-  std::int32_t result = 0;   ///< as the system call's: >= 0, or -errno
+  std::int32_t result = 0;  ///< as the system call's: >= 0, or -errno
 
   // Where it is: written by `submit`.
   io_driver* home = nullptr;
   std::uint64_t ticket = 0;
 
-  // Who else may end the wait: null, or the descriptor that can be closed meanwhile (descriptor.hpp).
+  // Who else may end the wait: null, or the descriptor that can be closed meanwhile
+  // (descriptor.hpp).
   descriptor_user* watched_by = nullptr;
 
   /// Step 1.
   void expect(park_token token) noexcept {
     who_ = token.who;
-    // release: pairs with the exchange in `finish`; the kernel's rings order it in fact, this says so to the tools.
+    // release: pairs with the exchange in `finish`; the kernel's rings order it in fact, this says
+    // so to the tools.
     epoch_.store(token.epoch, std::memory_order_release);
   }
 
@@ -112,9 +119,11 @@ struct operation {
   /// Returns: the token of who waits.
   [[nodiscard]] park_token finish(std::int32_t outcome) noexcept {
     result = outcome;
-    // One waiter waits for one operation, so `who` does not change with the epoch; read it before the last touch.
+    // One waiter waits for one operation, so `who` does not change with the epoch; read it before
+    // the last touch.
     detail::waiter* const who = who_;
-    // release: publishes the result to `is_done` and `expect_instead`; acquire: for the fiber's reuse of its stack.
+    // release: publishes the result to `is_done` and `expect_instead`; acquire: for the fiber's
+    // reuse of its stack.
     return {who, epoch_.exchange(done_epoch, std::memory_order_acq_rel)};
   }
 

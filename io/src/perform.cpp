@@ -42,7 +42,8 @@ void take_back(operation& op) noexcept {
 }
 
 /// One submission, steps 1–8.
-outcome perform_once(io_driver& driver, operation& op, cancellable may_cancel, time_point deadline) {
+outcome perform_once(io_driver& driver, operation& op, cancellable may_cancel,
+                     time_point deadline) {
   parker wait(may_cancel);
   const park_token token = wait.token();
   op.expect(token);
@@ -51,7 +52,8 @@ outcome perform_once(io_driver& driver, operation& op, cancellable may_cancel, t
     return {-ECANCELED, wake_reason::notified};
   }
   driver.submit(op);
-  const wake_reason reason = deadline == time_point::max() ? wait.park() : wait.park_until(deadline);
+  const wake_reason reason =
+      deadline == time_point::max() ? wait.park() : wait.park_until(deadline);
   if (ARAMID_UNLIKELY(!op.is_done())) {
     take_back(op);
     // An io-wq worker that was interrupted for the cancel says -EINTR (man io_uring_cancelation).
@@ -63,7 +65,8 @@ outcome perform_once(io_driver& driver, operation& op, cancellable may_cancel, t
 }
 
 /// Until it is not -EINTR (liburing#744).
-outcome perform_here(io_driver* driver, operation& op, cancellable may_cancel, time_point deadline) {
+outcome perform_here(io_driver* driver, operation& op, cancellable may_cancel,
+                     time_point deadline) {
   outcome what = perform_once(*driver, op, may_cancel, deadline);
   while (ARAMID_UNLIKELY(what.result == -EINTR)) {
     what = perform_once(*current_io_driver(), op, may_cancel, deadline);
@@ -71,7 +74,8 @@ outcome perform_here(io_driver* driver, operation& op, cancellable may_cancel, t
   return what;
 }
 
-std::int32_t perform_there(operation& op, const runtime_ref& home, const char* who, time_point deadline) {
+std::int32_t perform_there(operation& op, const runtime_ref& home, const char* who,
+                           time_point deadline) {
   std::int32_t result = -ECANCELED;
   bool finished = false;
   try {

@@ -36,7 +36,8 @@ std::uint64_t checked_bits(std::span<const int> signals) {
       case SIGBUS:
       case SIGFPE:
       case SIGILL:
-        throw std::invalid_argument("signal_set: signal " + std::to_string(number) + " cannot be waited for");
+        throw std::invalid_argument("signal_set: signal " + std::to_string(number) +
+                                    " cannot be waited for");
       default:
         bits |= std::uint64_t{1} << (number - 1);
     }
@@ -83,7 +84,8 @@ namespace io {
 
 signal_set::signal_set(std::span<const int> signals) {
   const std::uint64_t bits = detail::checked_bits(signals);
-  // Non-blocking: the handler must never wait, and emptying it finds it empty after a fork's doings.
+  // Non-blocking: the handler must never wait, and emptying it finds it empty after a fork's
+  // doings.
   const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (fd < 0) {
     throw std::system_error(detail::last_system_error(), "signal_set: eventfd");
@@ -103,8 +105,9 @@ signal_set::signal_set(std::span<const int> signals) {
 }
 
 int signal_set::wait() {
-  return detail::throwing("signal_set::wait",
-                          [&](std::error_code& ec) { return detail::wait_for_signal(watch_.get(), ec); });
+  return detail::throwing("signal_set::wait", [&](std::error_code& ec) {
+    return detail::wait_for_signal(watch_.get(), ec);
+  });
 }
 
 int signal_set::wait(std::error_code& ec) {

@@ -17,8 +17,8 @@ namespace {
 constexpr std::size_t max_watches = 64;
 constexpr int last_signal = 64;
 
-// Other people's system calls go on after our handler. Under ThreadSanitizer they must not: it keeps the signal back until the thread
-// is out of the call it sleeps in.
+// Other people's system calls go on after our handler. Under ThreadSanitizer they must not: it
+// keeps the signal back until the thread is out of the call it sleeps in.
 #if defined(__SANITIZE_THREAD__)
 constexpr int restart_calls = 0;
 #else
@@ -38,8 +38,8 @@ disposition dispositions[last_signal + 1];  // under table_lock
 
 extern "C" void aramid_signal_handler(int number) {
   const int saved = errno;
-  // Sequentially consistent with the slot's clearing in `leave_signal_table`: either this sees the slot empty, or the one who
-  // leaves sees this handler.
+  // Sequentially consistent with the slot's clearing in `leave_signal_table`: either this sees the
+  // slot empty, or the one who leaves sees this handler.
   handlers_running.fetch_add(1);
   const std::uint64_t bit = std::uint64_t{1} << (number - 1);
   for (const auto& slot : slots) {

@@ -22,7 +22,8 @@ bool set_option(int fd, int level, int option, int value, std::error_code& ec) n
   return true;
 }
 
-io::endpoint name_of(descriptor* d, int (*call)(int, sockaddr*, socklen_t*), const char* who, std::error_code& ec) {
+io::endpoint name_of(descriptor* d, int (*call)(int, sockaddr*, socklen_t*), const char* who,
+                     std::error_code& ec) {
   ec.clear();
   if (d == nullptr) {
     ec = io::errc::closed;

@@ -16,6 +16,7 @@ int make_stream_socket(int family, std::error_code& ec) noexcept;
 bool set_option(int fd, int level, int option, int value, std::error_code& ec) noexcept;
 
 /// getsockname or getpeername of a descriptor that may be null or closed.
-io::endpoint name_of(descriptor* d, int (*call)(int, sockaddr*, socklen_t*), const char* who, std::error_code& ec);
+io::endpoint name_of(descriptor* d, int (*call)(int, sockaddr*, socklen_t*), const char* who,
+                     std::error_code& ec);
 
 }  // namespace aramid::inline v0::detail

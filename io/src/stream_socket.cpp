@@ -17,7 +17,8 @@ namespace aramid::inline v0::detail {
 namespace {
 
 void describe(operation& op, const std::byte* data, std::size_t size, int flags) {
-  op.address = const_cast<std::byte*>(data);  // the kernel's interface has one pointer for both ways
+  op.address =
+      const_cast<std::byte*>(data);  // the kernel's interface has one pointer for both ways
   op.length = static_cast<std::uint32_t>(std::min(size, max_transfer_bytes));
   op.flags = static_cast<std::uint32_t>(flags);
 }
@@ -41,7 +42,8 @@ void put_back(stream_socket& socket, std::span<const std::byte> bytes) {
   if (bytes.empty()) {
     return;
   }
-  socket.unread.erase(socket.unread.begin(), socket.unread.begin() + static_cast<std::ptrdiff_t>(socket.unread_begin));
+  socket.unread.erase(socket.unread.begin(),
+                      socket.unread.begin() + static_cast<std::ptrdiff_t>(socket.unread_begin));
   socket.unread_begin = 0;
   socket.unread.insert(socket.unread.begin(), bytes.begin(), bytes.end());
 }
@@ -49,8 +51,9 @@ void put_back(stream_socket& socket, std::span<const std::byte> bytes) {
 /// One receive. Returns: bytes; 0 with `ec` clear at end of stream.
 std::size_t receive(descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec) {
   operation op(op_kind::receive, user.fd());
-  // Not MSG_WAITALL for those who want it all: when the kernel has some bytes and then meets an error, it returns the
-  // bytes and forgets the error, and a reset would pass for an end of stream (io_recv in the kernel's io_uring/net.c).
+  // Not MSG_WAITALL for those who want it all: when the kernel has some bytes and then meets an
+  // error, it returns the bytes and forgets the error, and a reset would pass for an end of stream
+  // (io_recv in the kernel's io_uring/net.c).
   describe(op, buffer.data(), buffer.size(), 0);
   const std::int32_t result = perform_when_ready(user, op, POLLIN);
   if (result > 0) {
@@ -65,7 +68,8 @@ std::size_t receive(descriptor_user& user, std::span<std::byte> buffer, std::err
   return 0;
 }
 
-std::size_t send(descriptor_user& user, std::span<const std::byte> data, int flags, std::error_code& ec) {
+std::size_t send(descriptor_user& user, std::span<const std::byte> data, int flags,
+                 std::error_code& ec) {
   operation op(op_kind::send, user.fd());
   describe(op, data.data(), data.size(), flags | MSG_NOSIGNAL);
   const std::int32_t result = perform_when_ready(user, op, POLLOUT);
@@ -100,7 +104,8 @@ std::int32_t perform_when_ready(descriptor_user& user, operation& op, short even
   return result;
 }
 
-std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec, const char* who) {
+std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,
+                         const char* who) {
   descriptor_user user(socket.handle, use::reader, who);
   if (!user) {
     enter_wait();
@@ -115,7 +120,8 @@ std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std
   return receive(user, buffer, ec);
 }
 
-void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec, const char* who) {
+void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,
+                     const char* who) {
   enter_wait();
   descriptor_user user(socket.handle, use::reader, who);
   if (!user) {
@@ -144,7 +150,8 @@ void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::er
   }
 }
 
-std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, std::error_code& ec, const char* who) {
+std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, std::error_code& ec,
+                      const char* who) {
   descriptor_user user(socket.handle, use::writer, who);
   if (!user || data.empty()) {
     enter_wait();
@@ -156,8 +163,8 @@ std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, st
   return send(user, data, 0, ec);
 }
 
-void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_t& written, std::error_code& ec,
-              const char* who) {
+void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_t& written,
+              std::error_code& ec, const char* who) {
   written = 0;
   descriptor_user user(socket.handle, use::writer, who);
   if (!user || data.empty()) {
@@ -168,7 +175,8 @@ void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_
     return;
   }
   while (written < data.size() && !ec) {
-    // MSG_WAITALL: the kernel goes on after a short write by itself (Linux 5.19), and if it is cancelled half-way says how far it came.
+    // MSG_WAITALL: the kernel goes on after a short write by itself (Linux 5.19), and if it is
+    // cancelled half-way says how far it came.
     written += send(user, data.subspan(written), MSG_WAITALL, ec);
   }
 }

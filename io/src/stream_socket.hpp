@@ -1,11 +1,11 @@
-// A connected stream socket of any family: what reading and writing one mean. tcp.cpp wraps it.
+// A connected stream socket of any family: what reading and writing one mean. tcp_stream.cpp wraps it.
 //
-// Reading. `unread` holds bytes that a read has taken from the kernel and could not deliver: `read_exactly` puts back there
-// what it got before it failed (law 2), every read drains it first. It is the reader's: only who is the
-// descriptor's `reader` touches it.
+// Reading. `unread` holds bytes that a read has taken from the kernel and could not deliver:
+// `read_exactly` puts back there what it got before it failed (law 2), every read drains it first.
+// It is the reader's: only who is the descriptor's `reader` touches it.
 //
-// Descriptors of ours are blocking. One that was adopted may be O_NONBLOCK, then the kernel answers -EAGAIN instead of
-// waiting (liburing#364): each call then waits for readiness and tries again.
+// Descriptors of ours are blocking. One that was adopted may be O_NONBLOCK, then the kernel answers
+// -EAGAIN instead of waiting (liburing#364): each call then waits for readiness and tries again.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,8 @@
 namespace aramid::inline v0::detail {
 
 struct stream_socket {
-  stream_socket(int fd, runtime_ref home) noexcept : handle(fd, descriptor::kind::socket, std::move(home)) {}
+  stream_socket(int fd, runtime_ref home) noexcept
+      : handle(fd, descriptor::kind::socket, std::move(home)) {}
 
   descriptor handle;
 
@@ -34,23 +35,27 @@ struct stream_socket {
 /// Owns: `fd`, at once, also if this throws. Throws: std::bad_alloc.
 [[nodiscard]] stream_ptr make_stream(int fd, runtime_ref home);
 
-// All of these suspend, cancel and throw as descriptor_user::perform. Errors of the call itself are in `ec`, which is clear on entry;
-// std::logic_error if there is another reader (writer).
+// All of these suspend, cancel and throw as descriptor_user::perform. Errors of the call itself are
+// in `ec`, which is clear on entry; std::logic_error if there is another reader (writer).
 
 /// At least one byte, or 0 at end of stream or if `buffer` is empty.
-std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec, const char* who);
+std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,
+                         const char* who);
 
 /// All of `buffer`, or `ec` and what came is in `unread`.
-void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec, const char* who);
+void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,
+                     const char* who);
 
 /// At least one byte.
-std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, std::error_code& ec, const char* who);
+std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, std::error_code& ec,
+                      const char* who);
 
 /// All of it; `written` counts along.
-void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_t& written, std::error_code& ec,
-              const char* who);
+void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_t& written,
+              std::error_code& ec, const char* who);
 
-/// `op` by `user`, and again whenever a foreign descriptor says -EAGAIN and then becomes ready for `events`.
+/// `op` by `user`, and again whenever a foreign descriptor says -EAGAIN and then becomes ready for
+/// `events`.
 std::int32_t perform_when_ready(descriptor_user& user, operation& op, short events);
 
 }  // namespace aramid::inline v0::detail

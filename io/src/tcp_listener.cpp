@@ -36,7 +36,8 @@ constexpr clock::duration last_backoff = 1s;
 
 descriptor_ptr make_listener(int fd) {
   try {
-    return descriptor_ptr(new descriptor(fd, descriptor::kind::socket, detail::runtime_ref::current()));
+    return descriptor_ptr(
+        new descriptor(fd, descriptor::kind::socket, detail::runtime_ref::current()));
   } catch (...) {
     ::close(fd);
     throw;
@@ -44,7 +45,8 @@ descriptor_ptr make_listener(int fd) {
 }
 
 /// Returns: nullptr, with `ec` and the name of the call that failed.
-descriptor_ptr listen_at(const endpoint& where, const listen_options& options, std::error_code& ec, const char*& call) {
+descriptor_ptr listen_at(const endpoint& where, const listen_options& options, std::error_code& ec,
+                         const char*& call) {
   call = "socket";
   if (where.family() == AF_UNSPEC) {
     ec = std::make_error_code(std::errc::address_family_not_supported);
@@ -91,8 +93,8 @@ bool is_about_the_connection(std::int32_t error) {
 }
 
 bool is_shortage(const std::error_code& ec) {
-  return ec.category() == std::system_category() &&
-         (ec.value() == EMFILE || ec.value() == ENFILE || ec.value() == ENOBUFS || ec.value() == ENOMEM);
+  return ec.category() == std::system_category() && (ec.value() == EMFILE || ec.value() == ENFILE ||
+                                                     ec.value() == ENOBUFS || ec.value() == ENOMEM);
 }
 
 stream_ptr accept_one(descriptor* listener, std::error_code& ec, const char* who) {
@@ -126,14 +128,16 @@ void wait_for(descriptor& listener, short events, clock::duration patience, cons
   if (descriptor_user user(listener, detail::use::shared, who); user) {
     operation op(op_kind::poll, user.fd());
     op.flags = static_cast<std::uint32_t>(events);
-    (void)user.perform(op, patience == clock::duration::max() ? time_point::max() : clock::now() + patience);
+    (void)user.perform(
+        op, patience == clock::duration::max() ? time_point::max() : clock::now() + patience);
   }
 }
 
 stream_ptr accept_patiently(descriptor* listener, std::error_code& ec, const char* who) {
   stream_ptr stream = accept_one(listener, ec, who);
-  // io_uring takes the number for the connection before it looks whether there is one, so an idle listener in a process that is
-  // out of numbers fails too. Back off only when a connection waits, and cost nothing until then.
+  // io_uring takes the number for the connection before it looks whether there is one, so an idle
+  // listener in a process that is out of numbers fails too. Back off only when a connection waits,
+  // and cost nothing until then.
   for (auto backoff = clock::duration::zero(); is_shortage(ec);
        backoff = std::clamp<clock::duration>(2 * backoff, first_backoff, last_backoff)) {
     if (backoff != clock::duration::zero()) {
@@ -156,7 +160,8 @@ tcp_listener::tcp_listener(const endpoint& where, const listen_options& options)
   }
 }
 
-tcp_listener::tcp_listener(const endpoint& where, const listen_options& options, std::error_code& ec) {
+tcp_listener::tcp_listener(const endpoint& where, const listen_options& options,
+                           std::error_code& ec) {
   ec.clear();
   const char* call = nullptr;
   socket_ = listen_at(where, options, ec, call);
@@ -177,7 +182,8 @@ tcp_stream tcp_listener::accept() {
 }
 
 tcp_stream tcp_listener::accept(std::error_code& ec) {
-  return tcp_stream(coded(ec, [&] { return accept_one(socket_.get(), ec, "tcp_listener::accept"); }));
+  return tcp_stream(
+      coded(ec, [&] { return accept_one(socket_.get(), ec, "tcp_listener::accept"); }));
 }
 
 tcp_stream tcp_listener::accept_with_backoff() {
@@ -187,8 +193,9 @@ tcp_stream tcp_listener::accept_with_backoff() {
 }
 
 tcp_stream tcp_listener::accept_with_backoff(std::error_code& ec) {
-  return tcp_stream(
-      coded(ec, [&] { return accept_patiently(socket_.get(), ec, "tcp_listener::accept_with_backoff"); }));
+  return tcp_stream(coded(ec, [&] {
+    return accept_patiently(socket_.get(), ec, "tcp_listener::accept_with_backoff");
+  }));
 }
 
 void tcp_listener::close() noexcept {
@@ -200,15 +207,20 @@ void tcp_listener::close() noexcept {
 bool tcp_listener::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
 
 endpoint tcp_listener::local_endpoint() const {
-  return throwing("tcp_listener::local_endpoint", [&](std::error_code& ec) { return local_endpoint(ec); });
+  return throwing("tcp_listener::local_endpoint",
+                  [&](std::error_code& ec) { return local_endpoint(ec); });
 }
 
 endpoint tcp_listener::local_endpoint(std::error_code& ec) const {
   return detail::name_of(socket_.get(), &::getsockname, "tcp_listener::local_endpoint", ec);
 }
 
-int tcp_listener::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->number(); }
+int tcp_listener::native_handle() const noexcept {
+  return socket_ == nullptr ? -1 : socket_->number();
+}
 
-int tcp_listener::release() { return socket_ == nullptr ? -1 : socket_->release("tcp_listener::release"); }
+int tcp_listener::release() {
+  return socket_ == nullptr ? -1 : socket_->release("tcp_listener::release");
+}
 
 }  // namespace aramid::inline v0::io

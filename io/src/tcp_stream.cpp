@@ -19,7 +19,8 @@ namespace {
 
 /// `call(socket)` for a stream that may be closed since for ever.
 template <class Call>
-auto with_socket(stream_socket* socket, std::error_code& ec, Call&& call) -> decltype(call(*socket)) {
+auto with_socket(stream_socket* socket, std::error_code& ec, Call&& call)
+    -> decltype(call(*socket)) {
   if (ARAMID_UNLIKELY(socket == nullptr)) {
     enter_wait();
     ec = io::errc::closed;
@@ -28,7 +29,9 @@ auto with_socket(stream_socket* socket, std::error_code& ec, Call&& call) -> dec
   return call(*socket);
 }
 
-descriptor* handle_of(stream_socket* socket) noexcept { return socket == nullptr ? nullptr : &socket->handle; }
+descriptor* handle_of(stream_socket* socket) noexcept {
+  return socket == nullptr ? nullptr : &socket->handle;
+}
 
 /// A call that never waits, while nobody can close the descriptor.
 template <class Call>
@@ -44,21 +47,29 @@ void quick_call(descriptor* d, const char* who, std::error_code& ec, Call&& call
 }
 
 std::size_t read_some(stream_socket* socket, std::span<std::byte> buffer, std::error_code& ec) {
-  return with_socket(socket, ec,
-                     [&](stream_socket& s) { return receive_some(s, buffer, ec, "tcp_stream::read_some"); });
+  return with_socket(socket, ec, [&](stream_socket& s) {
+    return receive_some(s, buffer, ec, "tcp_stream::read_some");
+  });
 }
 
 void read_exactly(stream_socket* socket, std::span<std::byte> buffer, std::error_code& ec) {
-  with_socket(socket, ec, [&](stream_socket& s) { receive_exactly(s, buffer, ec, "tcp_stream::read_exactly"); });
+  with_socket(socket, ec, [&](stream_socket& s) {
+    receive_exactly(s, buffer, ec, "tcp_stream::read_exactly");
+  });
 }
 
-std::size_t write_some(stream_socket* socket, std::span<const std::byte> data, std::error_code& ec) {
-  return with_socket(socket, ec, [&](stream_socket& s) { return send_some(s, data, ec, "tcp_stream::write_some"); });
+std::size_t write_some(stream_socket* socket, std::span<const std::byte> data,
+                       std::error_code& ec) {
+  return with_socket(socket, ec, [&](stream_socket& s) {
+    return send_some(s, data, ec, "tcp_stream::write_some");
+  });
 }
 
-void write_all(stream_socket* socket, std::span<const std::byte> data, std::size_t& written, std::error_code& ec) {
+void write_all(stream_socket* socket, std::span<const std::byte> data, std::size_t& written,
+               std::error_code& ec) {
   written = 0;
-  with_socket(socket, ec, [&](stream_socket& s) { send_all(s, data, written, ec, "tcp_stream::write_all"); });
+  with_socket(socket, ec,
+              [&](stream_socket& s) { send_all(s, data, written, ec, "tcp_stream::write_all"); });
 }
 
 }  // namespace
@@ -75,12 +86,14 @@ using detail::stream_ptr;
 using detail::throwing;
 
 tcp_stream tcp_stream::adopt(int fd) {
-  return fd < 0 ? tcp_stream() : tcp_stream(detail::make_stream(fd, detail::runtime_ref::current()));
+  return fd < 0 ? tcp_stream()
+                : tcp_stream(detail::make_stream(fd, detail::runtime_ref::current()));
 }
 
 std::size_t tcp_stream::read_some(std::span<std::byte> buffer) {
-  return throwing("tcp_stream::read_some",
-                  [&](std::error_code& ec) { return detail::read_some(socket_.get(), buffer, ec); });
+  return throwing("tcp_stream::read_some", [&](std::error_code& ec) {
+    return detail::read_some(socket_.get(), buffer, ec);
+  });
 }
 
 std::size_t tcp_stream::read_some(std::span<std::byte> buffer, std::error_code& ec) {
@@ -124,7 +137,8 @@ std::size_t tcp_stream::write_all(std::span<const std::byte> data, std::error_co
   return written;
 }
 
-void tcp_stream::write_all(std::span<const std::byte> data, std::size_t& written, std::error_code& ec) {
+void tcp_stream::write_all(std::span<const std::byte> data, std::size_t& written,
+                           std::error_code& ec) {
   coded(ec, [&] { detail::write_all(socket_.get(), data, written, ec); });
 }
 
@@ -133,7 +147,9 @@ void tcp_stream::shutdown(shutdown_how how) {
 }
 
 void tcp_stream::shutdown(shutdown_how how, std::error_code& ec) {
-  const int native = how == shutdown_how::read ? SHUT_RD : how == shutdown_how::write ? SHUT_WR : SHUT_RDWR;
+  const int native = how == shutdown_how::read    ? SHUT_RD
+                     : how == shutdown_how::write ? SHUT_WR
+                                                  : SHUT_RDWR;
   detail::quick_call(detail::handle_of(socket_.get()), "tcp_stream::shutdown", ec, [&](int fd) {
     if (::shutdown(fd, native) != 0) {
       ec = detail::last_system_error();
@@ -147,22 +163,28 @@ void tcp_stream::close() noexcept {
   }
 }
 
-bool tcp_stream::is_open() const noexcept { return socket_ != nullptr && socket_->handle.is_open(); }
+bool tcp_stream::is_open() const noexcept {
+  return socket_ != nullptr && socket_->handle.is_open();
+}
 
 endpoint tcp_stream::local_endpoint() const {
-  return throwing("tcp_stream::local_endpoint", [&](std::error_code& ec) { return local_endpoint(ec); });
+  return throwing("tcp_stream::local_endpoint",
+                  [&](std::error_code& ec) { return local_endpoint(ec); });
 }
 
 endpoint tcp_stream::local_endpoint(std::error_code& ec) const {
-  return detail::name_of(detail::handle_of(socket_.get()), &::getsockname, "tcp_stream::local_endpoint", ec);
+  return detail::name_of(detail::handle_of(socket_.get()), &::getsockname,
+                         "tcp_stream::local_endpoint", ec);
 }
 
 endpoint tcp_stream::remote_endpoint() const {
-  return throwing("tcp_stream::remote_endpoint", [&](std::error_code& ec) { return remote_endpoint(ec); });
+  return throwing("tcp_stream::remote_endpoint",
+                  [&](std::error_code& ec) { return remote_endpoint(ec); });
 }
 
 endpoint tcp_stream::remote_endpoint(std::error_code& ec) const {
-  return detail::name_of(detail::handle_of(socket_.get()), &::getpeername, "tcp_stream::remote_endpoint", ec);
+  return detail::name_of(detail::handle_of(socket_.get()), &::getpeername,
+                         "tcp_stream::remote_endpoint", ec);
 }
 
 void tcp_stream::no_delay(bool on) {
@@ -170,13 +192,18 @@ void tcp_stream::no_delay(bool on) {
 }
 
 void tcp_stream::no_delay(bool on, std::error_code& ec) {
-  detail::quick_call(detail::handle_of(socket_.get()), "tcp_stream::no_delay", ec,
-                     [&](int fd) { detail::set_option(fd, IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0, ec); });
+  detail::quick_call(detail::handle_of(socket_.get()), "tcp_stream::no_delay", ec, [&](int fd) {
+    detail::set_option(fd, IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0, ec);
+  });
 }
 
-int tcp_stream::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->handle.number(); }
+int tcp_stream::native_handle() const noexcept {
+  return socket_ == nullptr ? -1 : socket_->handle.number();
+}
 
-int tcp_stream::release() { return socket_ == nullptr ? -1 : socket_->handle.release("tcp_stream::release"); }
+int tcp_stream::release() {
+  return socket_ == nullptr ? -1 : socket_->handle.release("tcp_stream::release");
+}
 
 namespace {
 

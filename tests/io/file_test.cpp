@@ -1,7 +1,7 @@
 #include <aramid/io/file.hpp>
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -56,7 +56,9 @@ protected:
     return {std::istreambuf_iterator<char>(in), {}};
   }
 
-  static void fill(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+  static void fill(const std::string& path, const std::string& text) {
+    std::ofstream(path, std::ios::binary) << text;
+  }
 
   std::filesystem::path directory_;
 };
@@ -101,7 +103,8 @@ TEST_P(file_io, reads_and_writes_at_offsets_leave_the_position_alone) {
     EXPECT_EQ(f.size(), 15U);
     std::array<std::byte, 32> buffer;
     ASSERT_EQ(f.read_at(2, buffer), 13U);
-    EXPECT_EQ(std::string(reinterpret_cast<const char*>(buffer.data()), 13), std::string("2abc6789\0\0end", 13));
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(buffer.data()), 13),
+              std::string("2abc6789\0\0end", 13));
     EXPECT_EQ(f.read_at(15, buffer), 0U);
     EXPECT_EQ(f.read_at(1000, buffer), 0U);
     EXPECT_EQ(f.position(), 10U);
@@ -155,7 +158,8 @@ TEST_P(file_io, open_options_mean_what_they_say) {
     std::error_code ec;
     EXPECT_FALSE(file::open(path("none"), {}, ec).is_open());
     EXPECT_EQ(ec, std::errc::no_such_file_or_directory);
-    EXPECT_FALSE(file::open(path("old"), {.write = true, .create = true, .exclusive = true}, ec).is_open());
+    EXPECT_FALSE(
+        file::open(path("old"), {.write = true, .create = true, .exclusive = true}, ec).is_open());
     EXPECT_EQ(ec, std::errc::file_exists);
     EXPECT_TRUE(file::open(path("old"), {.write = true}, ec).is_open());
     EXPECT_FALSE(ec);
@@ -183,7 +187,8 @@ TEST_P(file_io, errors_quote_the_path_and_name_the_call) {
       FAIL();
     } catch (const std::system_error& e) {
       EXPECT_EQ(e.code(), std::errc::no_such_file_or_directory);
-      EXPECT_NE(std::string(e.what()).find("file::open \"" + path("none") + '"'), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find("file::open \"" + path("none") + '"'), std::string::npos)
+          << e.what();
     }
     file directory = file::open(directory_.string());
     std::array<std::byte, 8> buffer;
@@ -212,7 +217,8 @@ TEST_P(file_io, full_disk_reports_its_count) {
   });
 }
 
-// A file size limit makes the kernel cut a write short first and refuse the rest then, as a full disk does.
+// A file size limit makes the kernel cut a write short first and refuse the rest then, as a full
+// disk does.
 TEST_P(file_io, short_write_goes_on_until_the_kernel_refuses) {
   rlimit before{};
   ::getrlimit(RLIMIT_FSIZE, &before);
@@ -253,7 +259,8 @@ TEST_P(file_io, direct_io_of_aligned_buffers) {
   run([&] {
     constexpr std::size_t size = 65536;
     std::error_code ec;
-    file f = file::open(path("f"), {.read = true, .write = true, .create = true, .direct = true}, ec);
+    file f =
+        file::open(path("f"), {.read = true, .write = true, .create = true, .direct = true}, ec);
     if (ec) {
       GTEST_SKIP() << "no O_DIRECT here: " << ec.message();
     }

@@ -1,4 +1,5 @@
-// A fixture that fails a test which leaves a descriptor, a ring or a thread behind, and one that runs it with 1, 2 and 8 workers.
+// A fixture that fails a test which leaves a descriptor, a ring or a thread behind, and one that
+// runs it with 1, 2 and 8 workers.
 #pragma once
 
 #include <dirent.h>

@@ -74,9 +74,7 @@ TEST_P(signals, disposition_is_restored_with_the_last_set) {
   {
     signal_set first{SIGUSR1};
     EXPECT_NE(handler_of(SIGUSR1), before);
-    {
-      const signal_set second{SIGUSR1};
-    }
+    { const signal_set second{SIGUSR1}; }
     EXPECT_NE(handler_of(SIGUSR1), before);
     const signal_set moved = std::move(first);
     EXPECT_NE(handler_of(SIGUSR1), before);

@@ -1,5 +1,5 @@
-// Whole programs on rings that are far too small, and on ones whose peers cannot cancel: full queues and overflow are
-// the rule here and not the exception.
+// Whole programs on rings that are far too small, and on ones whose peers cannot cancel: full
+// queues and overflow are the rule here and not the exception.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -135,9 +135,8 @@ TEST_P(small_rings, cancel_versus_complete) {
           for (bool ended = false; !ended; ++round) {
             std::array<std::byte, 2> buffer;
             std::size_t n = 0;
-            const bool done = try_with_timeout(std::chrono::microseconds(round * 13 % 150), [&] {
-              n = server.read_some(buffer);
-            });
+            const bool done = try_with_timeout(std::chrono::microseconds(round * 13 % 150),
+                                               [&] { n = server.read_some(buffer); });
             ended = done && n == 0;
             for (std::size_t i = 0; i < n; ++i) {
               ASSERT_EQ(buffer[i], pattern_at(got + i));

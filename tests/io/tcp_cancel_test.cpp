@@ -1,4 +1,5 @@
-// Cancellation of I/O: what is read when a read is cancelled while data arrive (io/src/operation.hpp).
+// Cancellation of I/O: what is read when a read is cancelled while data arrive
+// (io/src/operation.hpp).
 #include <aramid/io/tcp.hpp>
 
 #include <gtest/gtest.h>
@@ -120,15 +121,17 @@ TEST_P(tcp_cancel, connect_to_a_full_backlog_gives_up) {
     // One that is accepted by the kernel, one that waits; from then on SYNs are dropped.
     bool timed_out = false;
     for (int i = 0; i < 8 && !timed_out; ++i) {
-      timed_out = !try_with_timeout(30ms, [&] { held.push_back(connect(listener.local_endpoint())); });
+      timed_out =
+          !try_with_timeout(30ms, [&] { held.push_back(connect(listener.local_endpoint())); });
     }
     EXPECT_TRUE(timed_out);
   });
 }
 
-// The heart of law 2. A writer sends numbered bytes in small pieces; a reader is cancelled all the time, at about the moment at
-// which data arrive; another fiber takes over where it was cut off. Every byte arrives once, in order. Canaries around
-// the buffer show whether the kernel ever wrote to one that was not lent to it.
+// The heart of law 2. A writer sends numbered bytes in small pieces; a reader is cancelled all the
+// time, at about the moment at which data arrive; another fiber takes over where it was cut off.
+// Every byte arrives once, in order. Canaries around the buffer show whether the kernel ever wrote
+// to one that was not lent to it.
 TEST_P(tcp_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
   run([] {
     const auto total = static_cast<std::size_t>(scaled(60'000, 2'000));
@@ -191,7 +194,8 @@ TEST_P(tcp_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
   });
 }
 
-// The same with deadlines, on many connections at once, so that fibers are stolen between submitting and cancelling.
+// The same with deadlines, on many connections at once, so that fibers are stolen between
+// submitting and cancelling.
 TEST_P(tcp_cancel, cancel_versus_complete_on_many_connections) {
   run([] {
     constexpr std::size_t connections = 16;
@@ -215,9 +219,8 @@ TEST_P(tcp_cancel, cancel_versus_complete_on_many_connections) {
           for (bool ended = false; !ended; ++round) {
             std::array<std::byte, 8> buffer;
             std::size_t n = 0;
-            const bool done = try_with_timeout(std::chrono::microseconds(round * 13 % 120), [&] {
-              n = server.read_some(buffer);
-            });
+            const bool done = try_with_timeout(std::chrono::microseconds(round * 13 % 120),
+                                               [&] { n = server.read_some(buffer); });
             ended = done && n == 0;
             for (std::size_t i = 0; i < n; ++i) {
               ASSERT_EQ(buffer[i], pattern_at(got + i));
@@ -247,7 +250,8 @@ TEST_P(tcp_cancel, cancelled_accepts_lose_no_connection) {
     std::uint64_t round = 0;
     while (accepted < connections) {
       tcp_stream stream;
-      (void)try_with_timeout(std::chrono::microseconds(round++ * 17 % 150), [&] { stream = listener.accept(); });
+      (void)try_with_timeout(std::chrono::microseconds(round++ * 17 % 150),
+                             [&] { stream = listener.accept(); });
       if (stream.is_open()) {
         ++accepted;
         stream.write_all("x");

@@ -149,8 +149,8 @@ TEST_P(tcp_close, release_is_refused_while_somebody_reads) {
   });
 }
 
-// The number of a closed stream is taken at once by the next connection. A receive that is in flight at the close must not
-// read the newcomer's bytes.
+// The number of a closed stream is taken at once by the next connection. A receive that is in
+// flight at the close must not read the newcomer's bytes.
 TEST_P(tcp_close, reused_number_is_never_read_by_the_old_streams_reader) {
   run([] {
     constexpr int rounds = 300;
@@ -170,7 +170,8 @@ TEST_P(tcp_close, reused_number_is_never_read_by_the_old_streams_reader) {
       server.close();
       tcp_stream other_client = connect(listener.local_endpoint());
       tcp_stream other_server = listener.accept();
-      reused += other_client.native_handle() == number || other_server.native_handle() == number ? 1 : 0;
+      reused +=
+          other_client.native_handle() == number || other_server.native_handle() == number ? 1 : 0;
       other_client.write_all("secret");
       other_server.write_all("public");
       reading.join();

@@ -44,7 +44,8 @@ TEST_P(tcp_errors, reset_peer_is_connection_reset) {
         ADD_FAILURE();
       } catch (const std::system_error& e) {
         EXPECT_EQ(e.code(), std::errc::connection_reset);
-        EXPECT_NE(std::string(e.what()).find("tcp_stream::read_some"), std::string::npos) << e.what();
+        EXPECT_NE(std::string(e.what()).find("tcp_stream::read_some"), std::string::npos)
+            << e.what();
       }
     });
     this_fiber::sleep_for(2ms);
@@ -89,7 +90,8 @@ TEST_P(tcp_errors, write_to_a_reset_peer_reports_its_count_and_raises_no_signal)
       stream.write_all(data, written);
       ADD_FAILURE();
     } catch (const write_error& e) {
-      EXPECT_TRUE(e.code() == std::errc::connection_reset || e.code() == std::errc::broken_pipe) << e.what();
+      EXPECT_TRUE(e.code() == std::errc::connection_reset || e.code() == std::errc::broken_pipe)
+          << e.what();
       EXPECT_EQ(e.bytes_written(), written);
       EXPECT_GT(written, 0U);
       EXPECT_LT(written, data.size());
@@ -131,7 +133,8 @@ TEST_P(tcp_errors, port_in_use) {
     FAIL();
   } catch (const std::system_error& e) {
     EXPECT_EQ(e.code(), std::errc::address_in_use);
-    EXPECT_NE(std::string(e.what()).find("bind " + taken.to_string()), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("bind " + taken.to_string()), std::string::npos)
+        << e.what();
   }
   std::error_code ec;
   tcp_listener third(taken, {}, ec);
@@ -157,7 +160,8 @@ TEST_P(tcp_errors, permission_denied) {
   if (!dropped || !ec) {
     GTEST_SKIP() << "this system lets anybody have low ports";
   }
-  EXPECT_TRUE(ec == std::errc::permission_denied || ec == std::errc::address_in_use) << ec.message();
+  EXPECT_TRUE(ec == std::errc::permission_denied || ec == std::errc::address_in_use)
+      << ec.message();
 }
 
 TEST_P(tcp_errors, second_reader_and_second_writer_are_told) {

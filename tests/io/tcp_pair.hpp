@@ -1,4 +1,5 @@
-// Two ends of a loopback connection, and a plain blocking socket for the peers that do what ours do not.
+// Two ends of a loopback connection, and a plain blocking socket for the peers that do what ours do
+// not.
 #pragma once
 
 #include <arpa/inet.h>
@@ -34,7 +35,8 @@ inline tcp_pair make_tcp_pair() {
 /// A blocking socket of the kernel's own.
 class raw_socket {
 public:
-  explicit raw_socket(const io::endpoint& peer) : fd_(::socket(peer.family(), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit raw_socket(const io::endpoint& peer)
+      : fd_(::socket(peer.family(), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     if (fd_ < 0 || ::connect(fd_, peer.data(), peer.size()) != 0) {
       throw std::system_error(errno, std::system_category(), "raw_socket");
     }

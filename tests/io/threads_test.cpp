@@ -138,7 +138,8 @@ TEST_P(plain_thread_io, unknown_driver_in_the_environment) {
         }
         std::_Exit(0);
       },
-      ::testing::ExitedWithCode(7), "ARAMID_DRIVER=no-such-driver: no such driver; there is: io_uring");
+      ::testing::ExitedWithCode(7),
+      "ARAMID_DRIVER=no-such-driver: no such driver; there is: io_uring");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The driver by itself: an owner that is a plain thread, and peers that are others (io/src/uring/uring_driver.hpp).
+// The driver by itself: an owner that is a plain thread, and peers that are others
+// (io/src/uring/uring_driver.hpp).
 #include "io/src/uring/uring_driver.hpp"
 
 #include <gtest/gtest.h>
@@ -58,7 +59,8 @@ void spin_until_done(const operation& op) {
   }
 }
 
-/// What an idle owner does. A thread is woken as its completion is applied, so the batch stays empty.
+/// What an idle owner does. A thread is woken as its completion is applied, so the batch stays
+/// empty.
 void poll_until_done(uring_driver& driver, const operation& op) {
   wake_batch batch;
   while (!op.is_done()) {
@@ -202,8 +204,8 @@ TEST_F(uring_driver_test, sleeping_owner_is_not_helped) {
 }
 
 class cancelling : public aramid::test::leak_check, public ::testing::WithParamInterface<bool> {};
-INSTANTIATE_TEST_SUITE_P(Io, cancelling, ::testing::Bool(), [](const auto& info) {
-  return info.param ? "by_peers_themselves" : "through_the_mailbox";
+INSTANTIATE_TEST_SUITE_P(Io, cancelling, ::testing::Bool(), [](const auto& param) {
+  return param.param ? "by_peers_themselves" : "through_the_mailbox";
 });
 
 TEST_P(cancelling, by_the_owner) {

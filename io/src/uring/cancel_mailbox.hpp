@@ -1,7 +1,9 @@
-// Requests to cancel that a peer leaves for the owner of a ring, where the kernel has no call to cancel on somebody else's ring
-// (IORING_REGISTER_SYNC_CANCEL, Linux 6.0, or forbidden by ring restrictions).
+// Requests to cancel that a peer leaves for the owner of a ring, where the kernel has no call to
+// cancel on somebody else's ring (IORING_REGISTER_SYNC_CANCEL, Linux 6.0, or forbidden by ring
+// restrictions).
 //
-// It holds tickets by value, so a request may outlive its operation: the kernel then finds nothing. It may also drop one when it is
+// It holds tickets by value, so a request may outlive its operation: the kernel then finds nothing.
+// It may also drop one when it is
 // full: who asked asks again (operation.hpp, step 7).
 #pragma once
 

@@ -1,16 +1,17 @@
 // How a worker that sleeps in its ring is woken by somebody who is not the kernel.
 //
-//   1. `ring` sets the state to `rung`. If it was `asleep`, and only then, it also writes the eventfd, which the
-//      worker's ring polls. So waking a busy worker costs no system call.
-//   2. The worker that is about to sleep changes `awake` to `asleep`. If it finds `rung` instead, it takes that back and
-//      does not sleep: a ring that comes before the sleep is not lost.
+//   1. `ring` sets the state to `rung`. If it was `asleep`, and only then, it also writes the
+//      eventfd, which the worker's ring polls. So waking a busy worker costs no system call.
+//   2. The worker that is about to sleep changes `awake` to `asleep`. If it finds `rung` instead,
+//      it takes that back and does not sleep: a ring that comes before the sleep is not lost.
 //   3. Awake again, for whatever reason, it sets `awake`, which takes what has been rung meanwhile.
 //
-// The state is what counts; the completion of the poll only makes the kernel return. One that comes late, after the worker
-// was woken by something else, makes a later sleep end early once and does no other harm.
+// The state is what counts; the completion of the poll only makes the kernel return. One that comes
+// late, after the worker was woken by something else, makes a later sleep end early once and does
+// no other harm.
 //
-// The exchanges are sequentially consistent: whatever the ringer has written before `ring` is seen by the worker after the sleep that
-// it ends or prevents.
+// The exchanges are sequentially consistent: whatever the ringer has written before `ring` is seen
+// by the worker after the sleep that it ends or prevents.
 #pragma once
 
 #include <atomic>
@@ -30,7 +31,8 @@ public:
   /// Step 1. Threads: any.
   void ring() noexcept;
 
-  /// Step 1 without the write: for a peer that has reaped the eventfd's completion, while the worker cannot be asleep.
+  /// Step 1 without the write: for a peer that has reaped the eventfd's completion, while the
+  /// worker cannot be asleep.
   void note() noexcept { state_.exchange(rung); }
 
   /// Step 2. The owner. Returns: whether to sleep.

@@ -12,26 +12,28 @@ namespace {
 
 constexpr unsigned smallest_ring = 8;
 
-// What the sockets and files of this layer need of the kernel; asked for by name, as kernel versions say nothing about back-ports
-// and restrictions.
+// What the sockets and files of this layer need of the kernel; asked for by name, as kernel
+// versions say nothing about back-ports and restrictions.
 struct needed_opcode {
   io_uring_op code;
   const char* name;
 };
 
 constexpr needed_opcode needed_opcodes[] = {
-    {IORING_OP_READ, "READ"},       {IORING_OP_WRITE, "WRITE"},   {IORING_OP_RECV, "RECV"},
-    {IORING_OP_SEND, "SEND"},       {IORING_OP_ACCEPT, "ACCEPT"}, {IORING_OP_CONNECT, "CONNECT"},
-    {IORING_OP_OPENAT, "OPENAT"},   {IORING_OP_CLOSE, "CLOSE"},   {IORING_OP_FSYNC, "FSYNC"},
-    {IORING_OP_STATX, "STATX"},     {IORING_OP_POLL_ADD, "POLL_ADD"},
-    {IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL"},
+    {IORING_OP_READ, "READ"},         {IORING_OP_WRITE, "WRITE"},
+    {IORING_OP_RECV, "RECV"},         {IORING_OP_SEND, "SEND"},
+    {IORING_OP_ACCEPT, "ACCEPT"},     {IORING_OP_CONNECT, "CONNECT"},
+    {IORING_OP_OPENAT, "OPENAT"},     {IORING_OP_CLOSE, "CLOSE"},
+    {IORING_OP_FSYNC, "FSYNC"},       {IORING_OP_STATX, "STATX"},
+    {IORING_OP_POLL_ADD, "POLL_ADD"}, {IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL"},
 };
 
 const char* advice(int error) {
   switch (error) {
     case EPERM:
     case EACCES:
-      return "the kernel refuses it: see kernel.io_uring_disabled and the container's seccomp profile (Docker's default one "
+      return "the kernel refuses it: see kernel.io_uring_disabled and the container's seccomp "
+             "profile (Docker's default one "
              "blocks io_uring)";
     case ENOSYS:
       return "this kernel was built without io_uring, or a seccomp profile hides it";
@@ -54,11 +56,12 @@ const char* advice(int error) {
 ring::ring(ring_sizes sizes) {
   for (;;) {
     io_uring_params params{};
-    // COOP_TASKRUN: a completion does not interrupt us; TASKRUN_FLAG: but says that it is there. Without the two a request
-    // costs 10–25% more. Not SINGLE_ISSUER or DEFER_TASKRUN: they forbid peers to help, and measured the
-    // same (DESIGN §5). SUBMIT_ALL: one bad entry does not hold up the rest.
-    params.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP |
-                   IORING_SETUP_CQSIZE;
+    // COOP_TASKRUN: a completion does not interrupt us; TASKRUN_FLAG: but says that it is there.
+    // Without the two a request costs 10–25% more. Not SINGLE_ISSUER or DEFER_TASKRUN: they forbid
+    // peers to help, and measured the same (DESIGN §5). SUBMIT_ALL: one bad entry does not hold up
+    // the rest.
+    params.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
+                   IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
     params.cq_entries = sizes.completions;
     const int error = -io_uring_queue_init_params(sizes.submissions, &ring_, &params);
     if (error == 0) {
@@ -90,8 +93,8 @@ ring::ring(ring_sizes sizes) {
 ring::~ring() { io_uring_queue_exit(&ring_); }
 
 void ring::check_features(unsigned features) const {
-  // NODROP: no completion is lost when the queue is full. EXT_ARG: waits with a timeout. FAST_POLL: a socket that is not
-  // ready takes no kernel thread.
+  // NODROP: no completion is lost when the queue is full. EXT_ARG: waits with a timeout. FAST_POLL:
+  // a socket that is not ready takes no kernel thread.
   constexpr unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_FAST_POLL;
   if ((features & needed) != needed) {
     refuse("io_uring_setup: features are missing", EOPNOTSUPP);
@@ -106,15 +109,16 @@ void ring::check_features(unsigned features) const {
 }
 
 void ring::cap_kernel_threads() noexcept {
-  // io-wq takes a thread for each blocking operation up to four per CPU for files, and without a limit for the rest
-  // (liburing#1466, man io_uring_register). The cap holds for every worker that submits to this ring. A kernel that
-  // does not know the call is not capped.
+  // io-wq takes a thread for each blocking operation up to four per CPU for files, and without a
+  // limit for the rest (liburing#1466, man io_uring_register). The cap holds for every worker that
+  // submits to this ring. A kernel that does not know the call is not capped.
   unsigned limits[2] = {16, 32};
   (void)io_uring_register_iowq_max_workers(&ring_, limits);
 }
 
 io_uring_sqe* ring::prepare() noexcept {
-  // acquire: pairs with the kernel's release of the head: it has read the entry that is about to be overwritten.
+  // acquire: pairs with the kernel's release of the head: it has read the entry that is about to be
+  // overwritten.
   const unsigned head = std::atomic_ref(*ring_.sq.khead).load(std::memory_order_acquire);
   if (ARAMID_UNLIKELY(tail_ - head >= ring_.sq.ring_entries)) {
     return nullptr;
@@ -128,7 +132,8 @@ int ring::enter(unsigned count, unsigned completions, time_point deadline) noexc
   // GETEVENTS also makes the kernel put what it kept for want of room into the queue.
   unsigned flags = completions != 0 || count == 0 || has_overflow() ? IORING_ENTER_GETEVENTS : 0;
   if (completions == 0 || deadline == time_point::max()) {
-    return io_uring_enter2(static_cast<unsigned>(ring_.ring_fd), count, completions, flags, nullptr, 0);
+    return io_uring_enter2(static_cast<unsigned>(ring_.ring_fd), count, completions, flags, nullptr,
+                           0);
   }
   using namespace std::chrono;
   const nanoseconds left = std::max<nanoseconds>(deadline - clock::now(), nanoseconds::zero());
@@ -147,7 +152,8 @@ int ring::cancel_now(std::uint64_t user_data) noexcept {
   request.addr = user_data;
   request.fd = -1;
   // timeout zero: only a request that a kernel thread is executing would be waited for.
-  return io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_SYNC_CANCEL, &request, 1);
+  return io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_SYNC_CANCEL,
+                           &request, 1);
 }
 
 }  // namespace aramid::inline v0::detail

@@ -1,8 +1,8 @@
-// One io_uring: its mapped queues and the one system call. Who may call what, and when, is uring_driver.hpp's protocol; this
-// file knows the memory layout and the memory orders.
+// One io_uring: its mapped queues and the one system call. Who may call what, and when, is
+// uring_driver.hpp's protocol; this file knows the memory layout and the memory orders.
 //
-// The submission tail is stored by us and not by liburing, which would do it lazily at submit: a peer that flushes for a
-// busy owner can only submit what has been published.
+// The submission tail is stored by us and not by liburing, which would do it lazily at submit: a
+// peer that flushes for a busy owner can only submit what has been published.
 #pragma once
 
 #include <liburing.h>
@@ -17,8 +17,9 @@ namespace aramid::inline v0::detail {
 
 struct ring_sizes {
   unsigned submissions = 256;
-  /// Several times the submissions: what is in flight at once is not bounded by the submission queue (silk#81). What does
-  /// not fit the kernel keeps until there is room (IORING_FEAT_NODROP), at a price.
+  /// Several times the submissions: what is in flight at once is not bounded by the submission
+  /// queue (silk#81). What does not fit the kernel keeps until there is room (IORING_FEAT_NODROP),
+  /// at a price.
   unsigned completions = 4096;
 };
 
@@ -39,7 +40,8 @@ public:
   /// Shows the kernel, and peers, the entry that `prepare` gave.
   void publish() noexcept {
     ++tail_;
-    // release: pairs with the kernel's acquire of the tail at submit, and with `unsubmitted` of a peer.
+    // release: pairs with the kernel's acquire of the tail at submit, and with `unsubmitted` of a
+    // peer.
     std::atomic_ref(*ring_.sq.ktail).store(tail_, std::memory_order_release);
   }
 
@@ -47,8 +49,8 @@ public:
 
   /// Published and not yet taken by the kernel.
   [[nodiscard]] unsigned unsubmitted() const noexcept {
-    // The head first: it only follows the tail, so the difference is never negative. acquire: pairs with the kernel's release of
-    // the head, and with `publish`.
+    // The head first: it only follows the tail, so the difference is never negative. acquire: pairs
+    // with the kernel's release of the head, and with `publish`.
     const unsigned head = std::atomic_ref(*ring_.sq.khead).load(std::memory_order_acquire);
     return std::atomic_ref(*ring_.sq.ktail).load(std::memory_order_acquire) - head;
   }
@@ -62,14 +64,17 @@ public:
   [[nodiscard]] bool has_task_work() const noexcept { return (flags() & IORING_SQ_TASKRUN) != 0; }
 
   /// The kernel keeps completions for which the queue had no room.
-  [[nodiscard]] bool has_overflow() const noexcept { return (flags() & IORING_SQ_CQ_OVERFLOW) != 0; }
+  [[nodiscard]] bool has_overflow() const noexcept {
+    return (flags() & IORING_SQ_CQ_OVERFLOW) != 0;
+  }
 
   /// io_uring_enter: submits up to `count`, then waits for `completions` of them until `deadline`.
   /// Returns: the number submitted, or -errno.
   int enter(unsigned count, unsigned completions, time_point deadline = time_point::max()) noexcept;
 
   /// Ends the request with this user_data, from any thread, without a submission.
-  /// Returns: 0, or -ENOENT, -ETIME, -EALREADY (it will end, or not: look at its completion), -EINVAL (no such call).
+  /// Returns: 0, or -ENOENT, -ETIME, -EALREADY (it will end, or not: look at its completion),
+  ///          -EINVAL (no such call).
   int cancel_now(std::uint64_t user_data) noexcept;
 
   // Who holds the reap lock.

@@ -1,15 +1,17 @@
-// What user_data names: a slot of this table and its generation, never an address. One table per ring.
+// What user_data names: a slot of this table and its generation, never an address. One table per
+// ring.
 //
 //   1. The owner acquires a slot for an operation; its ticket is (generation, index).
-//   2. Whoever reaps the completion takes the operation out by the ticket, which raises the slot's generation and frees it. A
-//      ticket from before finds a different generation, so a late cancel finds nothing in the kernel and a completion
-//      that should not exist finds nothing here.
+//   2. Whoever reaps the completion takes the operation out by the ticket, which raises the slot's
+//      generation and frees it. A ticket from before finds a different generation, so a late cancel
+//      finds nothing in the kernel and a completion that should not exist finds nothing here.
 //
-// Only the owner acquires; takers exclude each other by the ring's reap lock, but not the owner's `acquire`. So the free slots
-// are two lists: the owner's own, plain, to which it also frees; and the returned one, to which peers push and which the owner
-// takes whole when its own is empty.
+// Only the owner acquires; takers exclude each other by the ring's reap lock, but not the owner's
+// `acquire`. So the free slots are two lists: the owner's own, plain, to which it also frees; and
+// the returned one, to which peers push and which the owner takes whole when its own is empty.
 //
-// The table grows by chunks and never shrinks: what is in flight is bounded by fibers, not by the rings' sizes. A slot never moves.
+// The table grows by chunks and never shrinks: what is in flight is bounded by fibers, not by the
+// rings' sizes. A slot never moves.
 #pragma once
 
 #include <array>
@@ -48,7 +50,8 @@ public:
     const std::uint32_t index = free_;
     slot& s = at(index);
     free_ = s.next_free;
-    // release: pairs with the acquire in `take`. In fact the kernel's queues order the two; the tools do not see those.
+    // release: pairs with the acquire in `take`. In fact the kernel's queues order the two; the
+    // tools do not see those.
     s.op.store(&op, std::memory_order_release);
     op.ticket = std::uint64_t{s.generation.load(std::memory_order_relaxed)} << 32 | index;
     return true;
@@ -59,7 +62,8 @@ public:
   [[nodiscard]] operation* take(std::uint64_t ticket, caller from) noexcept {
     const auto index = static_cast<std::uint32_t>(ticket);
     const auto generation = static_cast<std::uint32_t>(ticket >> 32);
-    if (index >= max_slots || chunks_[index / chunk_slots].load(std::memory_order_acquire) == nullptr) {
+    if (index >= max_slots ||
+        chunks_[index / chunk_slots].load(std::memory_order_acquire) == nullptr) {
       return nullptr;
     }
     slot& s = at(index);
@@ -85,9 +89,10 @@ private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
 
   struct slot {
-    std::atomic<operation*> op{nullptr};       // set by the owner, cleared by the taker
-    std::atomic<std::uint32_t> generation{0};  // the taker; relaxed: the free lists order it for the owner
-    std::uint32_t next_free = none;            // whoever frees; then the owner
+    std::atomic<operation*> op{nullptr};  // set by the owner, cleared by the taker
+    std::atomic<std::uint32_t> generation{
+        0};                          // the taker; relaxed: the free lists order it for the owner
+    std::uint32_t next_free = none;  // whoever frees; then the owner
   };
 
   [[nodiscard]] slot& at(std::uint32_t index) noexcept {
@@ -98,9 +103,10 @@ private:
     std::uint32_t head = returned_.load(std::memory_order_relaxed);
     do {
       s.next_free = head;
-      // release: pairs with the acquire in `refill`, for next_free and generation. Only one pushes, only the owner
-      // pops, and it pops everything: no ABA.
-    } while (!returned_.compare_exchange_weak(head, index, std::memory_order_release, std::memory_order_relaxed));
+      // release: pairs with the acquire in `refill`, for next_free and generation. Only one pushes,
+      // only the owner pops, and it pops everything: no ABA.
+    } while (!returned_.compare_exchange_weak(head, index, std::memory_order_release,
+                                              std::memory_order_relaxed));
   }
 
   bool refill() noexcept {

@@ -31,15 +31,15 @@ void count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
 }
 
 [[noreturn]] void completion_lost() noexcept {
-  // The kernel had no memory to keep a completion in, and said so (-EBADR, man io_uring_enter). Some fiber's buffer is now the
-  // kernel's for ever: there is no way to go on.
+  // The kernel had no memory to keep a completion in, and said so (-EBADR, man io_uring_enter).
+  // Some fiber's buffer is now the kernel's for ever: there is no way to go on.
   std::fputs("aramid: io_uring has dropped a completion for want of kernel memory\n", stderr);
   std::abort();
 }
 
 void membarrier_all_running() noexcept {
-  // Registering costs an RCU grace period in a process with threads: only who needs it pays. If the call is refused the owner is
-  // interrupted by the timer tick.
+  // Registering costs an RCU grace period in a process with threads: only who needs it pays. If the
+  // call is refused the owner is interrupted by the timer tick.
   static const bool registered =
       ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
   if (registered) {
@@ -80,8 +80,8 @@ void uring_driver::submit(operation& op) noexcept {
 io_uring_sqe* uring_driver::next_entry() noexcept {
   io_uring_sqe* entry = ring_.prepare();
   for (int i = 0; ARAMID_UNLIKELY(entry == nullptr) && i < submit_attempts; ++i) {
-    // Flush; if the kernel will not take more before it has got rid of completions (EBUSY), or has no memory for requests
-    // (EAGAIN), reap and try again (liburing#705).
+    // Flush; if the kernel will not take more before it has got rid of completions (EBUSY), or has
+    // no memory for requests (EAGAIN), reap and try again (liburing#705).
     if (enter(ring_.unsubmitted(), 0) < 0) {
       wake_batch batch;
       {
@@ -130,8 +130,10 @@ void uring_driver::poll_ready(wake_batch& batch) noexcept {
 
 void uring_driver::poll_or_sleep(time_point deadline, wake_batch& batch) noexcept {
   const std::lock_guard guard(reap_lock_);
-  if (ring_.has_completions() || ring_.has_overflow() || (deadline != time_point::max() && deadline <= clock::now())) {
-    if (const unsigned count = ring_.unsubmitted(); count != 0 || ring_.has_task_work() || ring_.has_overflow()) {
+  if (ring_.has_completions() || ring_.has_overflow() ||
+      (deadline != time_point::max() && deadline <= clock::now())) {
+    if (const unsigned count = ring_.unsubmitted();
+        count != 0 || ring_.has_task_work() || ring_.has_overflow()) {
       enter(count, 0);
     }
     reap(batch, caller::owner);
@@ -144,12 +146,13 @@ void uring_driver::poll_or_sleep(time_point deadline, wake_batch& batch) noexcep
   const bool sleep = doorbell_.begin_sleep();
   const unsigned count = ring_.unsubmitted();
   if (sleep) {
-    // Every way out of it is taken alike: done, timed out, interrupted (liburing#744, #1280), busy. What counts is in the
-    // queue; the scheduler calls again.
+    // Every way out of it is taken alike: done, timed out, interrupted (liburing#744, #1280), busy.
+    // What counts is in the queue; the scheduler calls again.
     enter(count, 1, deadline);
     doorbell_.end_sleep();
 #if defined(__SANITIZE_THREAD__)
-    // ThreadSanitizer keeps a signal back until the thread calls something that it intercepts, and the ring is not that.
+    // ThreadSanitizer keeps a signal back until the thread calls something that it intercepts, and
+    // the ring is not that.
     usleep(0);
 #endif
   } else if (count != 0 || ring_.has_task_work()) {
@@ -162,7 +165,8 @@ void uring_driver::poll_or_sleep(time_point deadline, wake_batch& batch) noexcep
 }
 
 void uring_driver::publish_doorbell() noexcept {
-  // Not next_entry: the lock is held. If the queue is full now, this call submits it, and the next sleep is soon.
+  // Not next_entry: the lock is held. If the queue is full now, this call submits it, and the next
+  // sleep is soon.
   io_uring_sqe* entry = ring_.prepare();
   if (entry == nullptr) {
     enter(ring_.unsubmitted(), 0);
@@ -194,7 +198,8 @@ std::uint64_t uring_driver::reap(wake_batch& batch, caller from) noexcept {
 }
 
 void uring_driver::apply(const io_uring_cqe& cqe, wake_batch& batch, caller from) noexcept {
-  if (ARAMID_UNLIKELY(static_cast<std::uint32_t>(cqe.user_data) == static_cast<std::uint32_t>(doorbell_data))) {
+  if (ARAMID_UNLIKELY(static_cast<std::uint32_t>(cqe.user_data) ==
+                      static_cast<std::uint32_t>(doorbell_data))) {
     if (cqe.user_data == doorbell_data) {
       // A multishot has ended when F_MORE is absent, whatever the result says.
       if ((cqe.flags & IORING_CQE_F_MORE) == 0) {
@@ -216,7 +221,8 @@ void uring_driver::apply(const io_uring_cqe& cqe, wake_batch& batch, caller from
 
 bool uring_driver::help(wake_batch& batch) noexcept {
   const bool waits_for_owner = ring_.has_task_work();
-  if (!waits_for_owner && !ring_.has_completions() && ring_.unsubmitted() == 0 && !ring_.has_overflow()) {
+  if (!waits_for_owner && !ring_.has_completions() && ring_.unsubmitted() == 0 &&
+      !ring_.has_overflow()) {
     return false;
   }
   if (!reap_lock_.try_lock()) {

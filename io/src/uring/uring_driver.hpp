@@ -1,36 +1,44 @@
-// The io_uring driver: one ring per worker, which peers may help while the worker is stuck in a fiber (DESIGN §5).
+// The io_uring driver: one ring per worker, which peers may help while the worker is stuck in a
+// fiber (DESIGN §5).
 //
 // Who may touch what:
 //
-//   submission queue   The owner alone prepares entries, and publishes each as it is prepared. Telling the kernel of them
-//                      (io_uring_enter) is anybody's: the kernel takes its own lock. The owner does it in batches: when its
-//                      queue of fibers is dry, when it polls, in the call in which it goes to sleep.
-//   completion queue   Whoever holds the reap lock, which is only ever tried by peers. Completions are applied in
-//                      order under it; only wakes leave it, in a batch.
+//   submission queue   The owner alone prepares entries, and publishes each as it is prepared.
+//                      Telling the kernel of them (io_uring_enter) is anybody's: the kernel takes
+//                      its own lock. The owner does it in batches: when its queue of fibers is
+//                      dry, when it polls, in the call in which it goes to sleep.
+//   completion queue   Whoever holds the reap lock, which is only ever tried by peers.
+//                      Completions are applied in order under it; only wakes leave it, in a batch.
 //   slots              slot_table.hpp.
 //
 // The owner, poll:
-//   1. Nothing published, nothing completed, no flag from the kernel, and a deadline that has passed: nothing to do, no call.
-//   2. It takes the reap lock. To sleep it keeps it: last look at the queue, doorbell to `asleep`, io_uring_enter
-//      that submits and waits, doorbell to `awake`. So a sleeping owner is never reaped: a peer was once seen to
-//      swallow the completion that should have woken the owner, who slept on for its whole timeout.
+//   1. Nothing published, nothing completed, no flag from the kernel, and a deadline that has
+//      passed: nothing to do, no call.
+//   2. It takes the reap lock. To sleep it keeps it: last look at the queue, doorbell to `asleep`,
+//      io_uring_enter that submits and waits, doorbell to `awake`. So a sleeping owner is never
+//      reaped: a peer was once seen to swallow the completion that should have woken the owner, who
+//      slept on for its whole timeout.
 //   3. It reaps and lets go of the lock.
 //
 // A peer, help:
-//   1. It looks without a lock whether there is anything to do, then tries the reap lock; if that is taken, the owner is in
-//      poll, or another peer is here: somebody does the work.
+//   1. It looks without a lock whether there is anything to do, then tries the reap lock; if that
+//      is taken, the owner is in poll, or another peer is here: somebody does the work.
 //   2. It submits what is published, except when the doorbell's own entry is among it (below).
-//   3. If the kernel has completions that wait for the owner to enter it (IORING_SQ_TASKRUN), it interrupts the
-//      owner with a membarrier: that takes 20–90 µs to show, where the timer tick takes 2–4 ms. It does not wait for it.
-//   4. It reaps. A completion of the doorbell makes it ring again without a write, for the owner's next sleep.
+//   3. If the kernel has completions that wait for the owner to enter it (IORING_SQ_TASKRUN), it
+//      interrupts the owner with a membarrier: that takes 20–90 µs to show, where the timer tick
+//      takes 2–4 ms. It does not wait for it.
+//   4. It reaps. A completion of the doorbell makes it ring again without a write, for the owner's
+//      next sleep.
 //
-// The doorbell's entry must be submitted by the owner: what a request has left to do when it triggers is done by the task that
-// submitted it, and a peer that is itself busy would keep the owner asleep. So the owner arms it under the reap lock, on its way to
-// sleep, and a peer that finds it published but not yet armed leaves submitting to the owner.
+// The doorbell's entry must be submitted by the owner: what a request has left to do when it
+// triggers is done by the task that submitted it, and a peer that is itself busy would keep the
+// owner asleep. So the owner arms it under the reap lock, on its way to sleep, and a peer that
+// finds it published but not yet armed leaves submitting to the owner.
 //
-// Cancelling: the owner queues an ASYNC_CANCEL behind the operation. A peer submits what is published, as the operation may be
-// among it, then cancels with IORING_REGISTER_SYNC_CANCEL, which needs no entry; where the kernel has no such call it leaves the
-// ticket in a mailbox and rings. Either may miss; the fiber asks again (operation.hpp).
+// Cancelling: the owner queues an ASYNC_CANCEL behind the operation. A peer submits what is
+// published, as the operation may be among it, then cancels with IORING_REGISTER_SYNC_CANCEL, which
+// needs no entry; where the kernel has no such call it leaves the ticket in a mailbox and rings.
+// Either may miss; the fiber asks again (operation.hpp).
 #pragma once
 
 #include <atomic>
@@ -69,13 +77,17 @@ public:
   [[nodiscard]] std::string_view name() const noexcept override { return "io_uring"; }
 
   /// Operations submitted, as far as one can tell from outside while it counts.
-  [[nodiscard]] std::size_t submissions() const noexcept override { return submitted_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t submissions() const noexcept override {
+    return submitted_.load(std::memory_order_relaxed);
+  }
 
   void submit(operation& op) noexcept override;
   void cancel(const operation& op, caller from) noexcept override;
 
   /// How many completions peers have reaped. Threads: any.
-  [[nodiscard]] std::size_t helped() const noexcept { return helped_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t helped() const noexcept {
+    return helped_.load(std::memory_order_relaxed);
+  }
 
   [[nodiscard]] const ring& queue() const noexcept { return ring_; }
 
@@ -90,7 +102,8 @@ private:
   void take_mail() noexcept;
   [[nodiscard]] io_uring_sqe* next_entry() noexcept;
 
-  /// ring::enter, for whoever may. A negative result other than a lost completion is for the caller to ignore or not.
+  /// ring::enter, for whoever may. A negative result other than a lost completion is for the caller
+  /// to ignore or not.
   int enter(unsigned count, unsigned completions, time_point deadline = time_point::max()) noexcept;
 
   // Under the reap lock.
@@ -105,12 +118,13 @@ private:
   doorbell doorbell_;
   cancel_mailbox mailbox_;
   spin_lock reap_lock_;
-  arm doorbell_arm_ = arm::unarmed;       // under reap_lock_
+  arm doorbell_arm_ = arm::unarmed;  // under reap_lock_
   const bool peers_cancel_;
 
   std::atomic<std::uint64_t> submitted_{0};  // the owner; others read, so relaxed
-  std::atomic<std::uint64_t> finished_{0};   // under reap_lock_, or the owner in `submit`; others read, so relaxed
-  std::atomic<std::uint64_t> helped_{0};     // under reap_lock_; others read, so relaxed
+  std::atomic<std::uint64_t> finished_{
+      0};  // under reap_lock_, or the owner in `submit`; others read, so relaxed
+  std::atomic<std::uint64_t> helped_{0};  // under reap_lock_; others read, so relaxed
 };
 
 }  // namespace aramid::inline v0::detail

@@ -94,7 +94,7 @@ public:
   /// "io_uring", "epoll", "fake" or "none".
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
 
-  /// How often `flush` has told the kernel something, for stats(). Threads: any.
+  /// Operations handed to the driver so far, for stats(). Threads: any.
   [[nodiscard]] virtual std::size_t submissions() const noexcept { return 0; }
 };
 

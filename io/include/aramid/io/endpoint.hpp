@@ -29,14 +29,17 @@ public:
   /// Throws: std::invalid_argument that quotes the host.
   endpoint(std::string_view host, std::uint16_t port);
 
-  /// As the constructor. Returns: no address, and `ec` == std::errc::invalid_argument, if `host` is not numeric.
-  [[nodiscard]] static endpoint make(std::string_view host, std::uint16_t port, std::error_code& ec) noexcept;
+  /// As the constructor. Returns: no address, and `ec` == std::errc::invalid_argument, if `host` is
+  /// not numeric.
+  [[nodiscard]] static endpoint make(std::string_view host, std::uint16_t port,
+                                     std::error_code& ec) noexcept;
 
   /// From "127.0.0.1:80" or "[::1]:80": the port is part of it.
   /// Throws: std::invalid_argument that quotes the text and says what is wrong with it.
   [[nodiscard]] static endpoint parse(std::string_view text);
 
-  /// As `parse`. Returns: no address, and `ec` == std::errc::invalid_argument, if that is not what `text` is.
+  /// As `parse`. Returns: no address, and `ec` == std::errc::invalid_argument, if that is not what
+  /// `text` is.
   [[nodiscard]] static endpoint parse(std::string_view text, std::error_code& ec) noexcept;
 
   /// From what the kernel gave.
@@ -64,7 +67,9 @@ public:
   friend bool operator==(const endpoint& a, const endpoint& b) noexcept { return (a <=> b) == 0; }
 
   /// By family, address, port, scope.
-  friend std::strong_ordering operator<=>(const endpoint& a, const endpoint& b) noexcept { return compare(a, b); }
+  friend std::strong_ordering operator<=>(const endpoint& a, const endpoint& b) noexcept {
+    return compare(a, b);
+  }
 
   [[nodiscard]] std::size_t hash() const noexcept;
 

@@ -1,11 +1,13 @@
-// How I/O fails. Every call has two forms: one throws, one takes a std::error_code&, sets it (and clears it on success), and
-// throws nothing that the kernel or the peer can cause. In both forms
+// How I/O fails. Every call has two forms: one throws, one takes a std::error_code&, sets it (and
+// clears it on success), and throws nothing that the kernel or the peer can cause. In both forms
 //
-//   - cancellation throws aramid::cancelled: it is no error of the call but the end of what the caller is in (cancel.hpp);
-//   - misuse (two readers at once, a plain thread's call after the runtime has ended) throws std::logic_error.
+//   - cancellation throws aramid::cancelled: it is no error of the call but the end of what the
+//     caller is in (cancel.hpp);
+//   - misuse (two readers at once, a plain thread's call after the runtime has ended) throws
+//     std::logic_error.
 //
-// The kernel's errors are std::system_error in the system category: `e.code() == std::errc::connection_reset`.
-// What the kernel has no number for is `io::errc`.
+// The kernel's errors are std::system_error in the system category: `e.code() ==
+// std::errc::connection_reset`. What the kernel has no number for is `io::errc`.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +21,9 @@ namespace aramid::inline v0::io {
 
 enum class errc {
   end_of_stream = 1,  ///< the stream ended before as much had been read as was asked for
-  closed = 2,         ///< this end was closed, before the call or during it, or never opened; == std::errc::operation_canceled
+  /// This end was closed, before the call or during it, or was never opened. It compares equal to
+  /// std::errc::operation_canceled.
+  closed = 2,
 };
 
 /// "aramid.io".

@@ -3,8 +3,8 @@
 //     signal_set stop{SIGINT, SIGTERM};
 //     int which = stop.wait();          // in a fiber: only it waits
 //
-// While a set lives, its signals do nothing but wake it: the process is not ended by them. When the last set that has a signal is
-// gone, what the signal did before is restored.
+// While a set lives, its signals do nothing but wake it: the process is not ended by them. When the
+// last set that has a signal is gone, what the signal did before is restored.
 #pragma once
 
 #include <initializer_list>
@@ -26,17 +26,19 @@ struct signal_watch_delete {
 
 namespace io {
 
-/// Several sets may have the same signal: each of them gets it. A signal that comes again before it has been waited for counts
-/// once, as signals do. Moves, does not copy.
+/// Several sets may have the same signal: each of them gets it. A signal that comes again before it
+/// has been waited for counts once, as signals do. Moves, does not copy.
 /// Threads: one waiter at a time; the signals themselves may come to any thread.
 class ARAMID_API signal_set {
 public:
   /// From here on the signals are this set's.
   /// Suspends: never. Needs no runtime, but plain threads can `wait` only for a set made in one.
-  /// Throws:   std::invalid_argument naming a number that is no signal, or one that cannot be waited for (SIGKILL, SIGSTOP, and
-  ///           SIGSEGV, SIGBUS, SIGFPE, SIGILL, whose handlers must not return); std::system_error (too_many_files_open, or
+  /// Throws:   std::invalid_argument naming a number that is no signal, or one that cannot be
+  ///           waited for (SIGKILL, SIGSTOP, and SIGSEGV, SIGBUS, SIGFPE, SIGILL, whose handlers
+  ///           must not return); std::system_error (too_many_files_open, or
   ///           resource_unavailable_try_again when there are 64 sets already).
-  signal_set(std::initializer_list<int> signals) : signal_set(std::span(signals.begin(), signals.size())) {}
+  signal_set(std::initializer_list<int> signals)
+      : signal_set(std::span(signals.begin(), signals.size())) {}
   explicit signal_set(std::span<const int> signals);
 
   signal_set(signal_set&&) noexcept = default;
@@ -49,7 +51,8 @@ public:
   /// Suspends: until one comes, unless one has come since the set was made or last waited for.
   /// Cancels:  throws aramid::cancelled; a signal that came is still there for the next call.
   /// Returns:  its number. Of several the lowest.
-  /// Throws:   std::system_error; std::logic_error if somebody waits already, or the set was moved from.
+  /// Throws:   std::system_error; std::logic_error if somebody waits already, or the set was moved
+  ///           from.
   int wait();
   int wait(std::error_code& ec);
 

@@ -1,21 +1,20 @@
 // TCP for fibers: blocking-style calls of which only the caller waits.
 //
 //     tcp_listener listener(endpoint("127.0.0.1", 7777));
-//     for (;;) {
-//       spawn([stream = listener.accept()]() mutable {
-//         std::array<std::byte, 4096> buffer;
-//         while (std::size_t n = stream.read_some(buffer)) {
-//           stream.write_all(std::span(buffer).first(n));
-//         }
-//       }).detach();
+//     tcp_stream stream = listener.accept();
+//     std::array<std::byte, 4096> buffer;
+//     while (std::size_t n = stream.read_some(buffer)) {
+//       stream.write_all(std::span(buffer).first(n));
 //     }
 //
-// Nothing is lost to a cancellation or a deadline (DESIGN §2, law 2): bytes that the kernel has handed over are returned, or still
-// there for the next read; a connection that was accepted is returned; how far a cut-short `write_all` came can be had.
+// Nothing is lost to a cancellation or a deadline (DESIGN §2, law 2): bytes that the kernel has
+// handed over are returned, or still there for the next read; a connection that was accepted is
+// returned; how far a cut-short `write_all` came can be had.
 //
-// A plain thread may make all of these calls too. It blocks, and a worker of the runtime in which the stream or
-// listener was made (or which the thread has entered) does the work; once that runtime has ended such calls throw
-// std::logic_error, and `close` and the destructor close plainly.
+// A plain thread may make all of these calls too. It blocks, and a worker of the runtime in which
+// the stream or listener was made (or which the thread has entered) does the work; once that
+// runtime has ended such calls throw std::logic_error, and `close` and the destructor close
+// plainly.
 //
 // How errors and cancellation come, in both forms of each call: io/error.hpp.
 #pragma once
@@ -50,8 +49,9 @@ namespace io {
 enum class shutdown_how : int { read, write, both };
 
 /// A connection. Moves, does not copy. Made by `connect`, `tcp_listener::accept` and `adopt`.
-/// Threads: one reader and one writer at a time, each from any fiber or thread, and `close` and `shutdown` from any beside
-///          them. A second reader or writer gets a std::logic_error. Moving and destroying want it unused.
+/// Threads: one reader and one writer at a time, each from any fiber or thread, and `close` and
+///          `shutdown` from any beside them. A second reader or writer gets a std::logic_error.
+///          Moving and destroying want it unused.
 class ARAMID_API tcp_stream {
 public:
   /// Closed.
@@ -70,71 +70,88 @@ public:
 
   /// Reads at least one byte into `buffer`, or returns 0 at end of stream.
   /// Suspends: until data, end of stream, error, close or cancellation.
-  /// Cancels:  throws aramid::cancelled; the kernel no longer holds `buffer`, and no byte has been taken.
+  /// Cancels:  throws aramid::cancelled; the kernel no longer holds `buffer`, and no byte has been
+  ///           taken.
   /// Owns:     borrows `buffer` until return.
   /// Returns:  bytes read, 1..buffer.size(); 0 also if `buffer` is empty.
   /// Throws:   std::system_error (connection_reset, timed_out, errc::closed, …).
   /// Threads:  one reader at a time.
   std::size_t read_some(std::span<std::byte> buffer);
   std::size_t read_some(std::span<std::byte> buffer, std::error_code& ec);
-  std::size_t read_some(std::span<char> buffer) { return read_some(std::as_writable_bytes(buffer)); }
+  std::size_t read_some(std::span<char> buffer) {
+    return read_some(std::as_writable_bytes(buffer));
+  }
   std::size_t read_some(std::span<char> buffer, std::error_code& ec) {
     return read_some(std::as_writable_bytes(buffer), ec);
   }
 
-  /// Fills `buffer`, or takes nothing: bytes that came before an error, the end of the stream or a cancellation are kept in
-  /// the stream, and the next reads return them first.
+  /// Fills `buffer`, or takes nothing: bytes that came before an error, the end of the stream or a
+  /// cancellation are kept in the stream, and the next reads return them first.
   /// Suspends: until all is there, end of stream, error, close or cancellation.
   /// Cancels:  throws aramid::cancelled, see above.
   /// Owns:     borrows `buffer` until return; after a failure what is in it is unspecified.
-  /// Throws:   std::system_error, as `read_some`, and errc::end_of_stream; std::bad_alloc, and only then bytes are lost.
+  /// Throws:   std::system_error, as `read_some`, and errc::end_of_stream; std::bad_alloc, and only
+  ///           then bytes are lost.
   /// Threads:  one reader at a time.
   void read_exactly(std::span<std::byte> buffer);
   void read_exactly(std::span<std::byte> buffer, std::error_code& ec);
   void read_exactly(std::span<char> buffer) { read_exactly(std::as_writable_bytes(buffer)); }
-  void read_exactly(std::span<char> buffer, std::error_code& ec) { read_exactly(std::as_writable_bytes(buffer), ec); }
+  void read_exactly(std::span<char> buffer, std::error_code& ec) {
+    read_exactly(std::as_writable_bytes(buffer), ec);
+  }
 
   /// Writes at least one byte of `data`.
   /// Suspends: while the socket's buffer is full.
   /// Cancels:  throws aramid::cancelled; no byte has been written.
   /// Owns:     borrows `data` until return.
   /// Returns:  bytes written, 1..data.size(); 0 if `data` is empty.
-  /// Throws:   std::system_error (broken_pipe, connection_reset, errc::closed, …). Never raises SIGPIPE.
+  /// Throws:   std::system_error (broken_pipe, connection_reset, errc::closed, …). Never raises
+  ///           SIGPIPE.
   /// Threads:  one writer at a time.
   std::size_t write_some(std::span<const std::byte> data);
   std::size_t write_some(std::span<const std::byte> data, std::error_code& ec);
   std::size_t write_some(std::string_view data) { return write_some(bytes(data)); }
-  std::size_t write_some(std::string_view data, std::error_code& ec) { return write_some(bytes(data), ec); }
+  std::size_t write_some(std::string_view data, std::error_code& ec) {
+    return write_some(bytes(data), ec);
+  }
 
   /// Writes all of `data`.
   /// Suspends: while the socket's buffer is full.
-  /// Cancels:  throws aramid::cancelled. How much had been written by then is in `written`, where that form is used.
+  /// Cancels:  throws aramid::cancelled. How much had been written by then is in `written`, where
+  ///           that form is used.
   /// Owns:     borrows `data` until return.
-  /// Throws:   write_error, which is a std::system_error (as `write_some`) with the number of bytes written.
+  /// Throws:   write_error, which is a std::system_error (as `write_some`) with the number of bytes
+  ///           written.
   /// Threads:  one writer at a time.
   void write_all(std::span<const std::byte> data);
   void write_all(std::string_view data) { write_all(bytes(data)); }
 
-  /// As above. However the call ends, by an exception too, `written` holds the number of bytes written.
+  /// As above. However the call ends, by an exception too, `written` holds the number of bytes
+  /// written.
   void write_all(std::span<const std::byte> data, std::size_t& written);
   void write_all(std::string_view data, std::size_t& written) { write_all(bytes(data), written); }
 
   /// As above, with the error in `ec`.
   /// Returns: bytes written; data.size() unless `ec` is set.
   std::size_t write_all(std::span<const std::byte> data, std::error_code& ec);
-  std::size_t write_all(std::string_view data, std::error_code& ec) { return write_all(bytes(data), ec); }
+  std::size_t write_all(std::string_view data, std::error_code& ec) {
+    return write_all(bytes(data), ec);
+  }
   void write_all(std::span<const std::byte> data, std::size_t& written, std::error_code& ec);
   void write_all(std::string_view data, std::size_t& written, std::error_code& ec) {
     write_all(bytes(data), written, ec);
   }
 
-  /// Ends a half of the connection: the peer reads to the end (write), or our own reads return 0 (read).
+  /// Ends a half of the connection: the peer reads to the end (write), or our own reads return 0
+  /// (read).
   /// Suspends: never. Throws: std::system_error (not_connected, errc::closed). Threads: any.
   void shutdown(shutdown_how how);
   void shutdown(shutdown_how how, std::error_code& ec);
 
-  /// Closes. A reader and a writer that wait are woken and fail with errc::closed, as does every later call. Harmless twice.
-  /// Suspends: until those have let go of the descriptor; so its number is never in use when it is given back.
+  /// Closes. A reader and a writer that wait are woken and fail with errc::closed, as does every
+  /// later call. Harmless twice.
+  /// Suspends: until those have let go of the descriptor; so its number is never in use when it is
+  ///           given back.
   /// Cancels:  never (shielded).
   /// Threads:  any; a call that comes while another one closes returns at once.
   void close() noexcept;
@@ -147,17 +164,19 @@ public:
   [[nodiscard]] endpoint remote_endpoint() const;
   [[nodiscard]] endpoint remote_endpoint(std::error_code& ec) const;
 
-  /// Whether small writes go out at once (TCP_NODELAY) instead of waiting for the peer to acknowledge the ones before. As the
-  /// kernel makes it: off.
+  /// Whether small writes go out at once (TCP_NODELAY) instead of waiting for the peer to
+  /// acknowledge the ones before. As the kernel makes it: off.
   /// Suspends: never. Throws: std::system_error. Threads: any.
   void no_delay(bool on);
   void no_delay(bool on, std::error_code& ec);
 
-  /// The descriptor, still ours, for setsockopt and the like; -1 if closed. Do not close it, nor set O_NONBLOCK on it.
+  /// The descriptor, still ours, for setsockopt and the like; -1 if closed. Do not close it, nor
+  /// set O_NONBLOCK on it.
   [[nodiscard]] int native_handle() const noexcept;
 
   /// Gives the descriptor up, open. Bytes that a failed `read_exactly` left in the stream are lost.
-  /// Returns: the descriptor, now the caller's; -1 if closed. Throws: std::logic_error if somebody uses it.
+  /// Returns: the descriptor, now the caller's; -1 if closed. Throws: std::logic_error if somebody
+  ///          uses it.
   [[nodiscard]] int release();
 
 private:
@@ -167,7 +186,9 @@ private:
 
   explicit tcp_stream(detail::stream_ptr socket) noexcept : socket_(std::move(socket)) {}
 
-  static std::span<const std::byte> bytes(std::string_view text) noexcept { return std::as_bytes(std::span(text)); }
+  static std::span<const std::byte> bytes(std::string_view text) noexcept {
+    return std::as_bytes(std::span(text));
+  }
 
   detail::stream_ptr socket_;
 };
@@ -192,7 +213,8 @@ struct listen_options {
 };
 
 /// A port that takes connections. Moves, does not copy.
-/// Threads: any number of fibers and threads may accept at once, and `close` from any. Moving and destroying want it unused.
+/// Threads: any number of fibers and threads may accept at once, and `close` from any. Moving and
+///          destroying want it unused.
 class ARAMID_API tcp_listener {
 public:
   /// Closed.
@@ -200,7 +222,8 @@ public:
 
   /// Listens at `where`; port 0 lets the kernel choose, see `local_endpoint`.
   /// Suspends: never. Needs no runtime.
-  /// Throws:   std::system_error that names the call and the endpoint (address_in_use, permission_denied, …).
+  /// Throws:   std::system_error that names the call and the endpoint (address_in_use,
+  ///           permission_denied, …).
   explicit tcp_listener(const endpoint& where, const listen_options& options = {});
   tcp_listener(const endpoint& where, const listen_options& options, std::error_code& ec);
 
@@ -215,23 +238,26 @@ public:
   /// Takes the next connection. One that was gone before it could be taken is skipped.
   /// Suspends: until there is one, an error, close or cancellation.
   /// Cancels:  throws aramid::cancelled; no connection has been taken.
-  /// Throws:   std::system_error: errc::closed; too_many_files_open, too_many_files_open_in_system, no_buffer_space,
-  ///           not_enough_memory when the process or the system is out of something. The connection then still waits; a server
-  ///           calls `accept_with_backoff` instead, so as not to spin.
+  /// Throws:   std::system_error: errc::closed; too_many_files_open, too_many_files_open_in_system,
+  ///           no_buffer_space, not_enough_memory when the process or the system is out of
+  ///           something. The connection then still waits; a server calls `accept_with_backoff`
+  ///           instead, so as not to spin.
   [[nodiscard]] tcp_stream accept();
   [[nodiscard]] tcp_stream accept(std::error_code& ec);
 
-  /// As `accept`, but when descriptors or memory run out it waits until a connection is there and tries again, at growing
-  /// intervals (5 ms to 1 s).
+  /// As `accept`, but when descriptors or memory run out it waits until a connection is there and
+  /// tries again, at growing intervals (5 ms to 1 s).
   [[nodiscard]] tcp_stream accept_with_backoff();
   [[nodiscard]] tcp_stream accept_with_backoff(std::error_code& ec);
 
-  /// Closes. Fibers that wait in `accept` are woken and fail with errc::closed. As tcp_stream::close.
+  /// Closes. Fibers that wait in `accept` are woken and fail with errc::closed. As
+  /// tcp_stream::close.
   void close() noexcept;
 
   [[nodiscard]] bool is_open() const noexcept;
 
-  /// Where it listens, with the port that the kernel chose. Throws: std::system_error (errc::closed). Suspends: never.
+  /// Where it listens, with the port that the kernel chose. Throws: std::system_error
+  /// (errc::closed). Suspends: never.
   [[nodiscard]] endpoint local_endpoint() const;
   [[nodiscard]] endpoint local_endpoint(std::error_code& ec) const;
 
