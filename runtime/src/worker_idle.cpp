@@ -1,0 +1,166 @@
+// A worker that has nothing to run: it searches at its peers, helps those that are stuck, and sleeps. The steps W1–W6 are those of
+// idle_set.hpp.
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "runtime_core.hpp"
+#include "worker.hpp"
+
+namespace aramid::inline v0::detail {
+
+bool worker::nothing_to_do() const noexcept {
+  if (core.exiting() || !inbox_.empty() || !core.injection().empty() || has_stealable()) {
+    return false;
+  }
+  for (unsigned i = 0; i != core.worker_count(); ++i) {
+    if (core.worker_at(i).has_stealable()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void worker::sleep(time_point deadline) noexcept {
+  wake_batch batch;
+  if (driver* const mine = prepare_sleep(deadline, batch)) {
+    mine->poll(deadline, batch);
+  }
+  end_sleep(batch);
+}
+
+driver* worker::prepare_sleep(time_point& deadline, wake_batch& batch) noexcept {
+  asleep_.store(true, std::memory_order_relaxed);
+  if (core.worker_count() != 1) {
+    core.idle().park(index, std::exchange(searching_, false));  // W3
+  }
+  if (!timers_.empty()) {
+    now_ = current_driver().now();
+    timers_.fire(now_, batch);
+    deadline = std::min(deadline, timers_.next());
+  }
+  // The driver is loaded before notified_ is looked at: see `wake`.
+  driver& mine = current_driver();
+  slept_ = nothing_to_do() && !notified_.exchange(false, std::memory_order_seq_cst) && batch.size() == 0;  // W4
+  if (!slept_) {
+    return nullptr;
+  }
+  counters.parks.add();
+  return &mine;
+}
+
+void worker::end_sleep(wake_batch& batch) noexcept {
+  // Whoever notifies has published first; everything is looked at after this.
+  notified_.exchange(false, std::memory_order_seq_cst);
+  asleep_.store(false, std::memory_order_relaxed);
+  if (core.worker_count() != 1) {
+    core.note_activity();
+    // W6. Or W4: then other work may have been left to this worker too, so it has to search for it and wake the next.
+    searching_ = !core.idle().unpark_self(index) || (!slept_ && core.idle().begin_search());
+  }
+  if (!timers_.empty()) {
+    now_ = current_driver().now();
+    timers_.fire(now_, batch);
+  }
+  batch.commit();
+}
+
+// notified_ bridges a change of drivers: a waker that loads the old driver while the owner sleeps in the new one would wake
+// nobody. All four accesses are seq_cst:
+//   waker: notified_ = true;  load driver_;  wake it          owner: load driver_;  exchange notified_;  sleep in it
+// If the owner's exchange misses the waker's store, its load of driver_ came before the waker's, so the waker wakes the
+// driver that the owner sleeps in, or a newer one; and who publishes a newer one wakes the older itself (use_driver).
+void worker::wake() noexcept {
+  notified_.store(true, std::memory_order_seq_cst);
+  current_driver().wake();
+}
+
+void worker::use_driver(driver& made) noexcept {
+  driver* const before = driver_.exchange(&made, std::memory_order_seq_cst);
+  if (before != nullptr) {
+    notified_.store(true, std::memory_order_seq_cst);
+    before->wake();
+  }
+}
+
+fiber_control* worker::search() noexcept {
+  const unsigned count = core.worker_count();
+  if (count == 1 || (!searching_ && !core.idle().begin_search())) {
+    return nullptr;
+  }
+  searching_ = true;
+  constexpr unsigned rounds = 3;
+  for (unsigned round = 0; round != rounds; ++round) {
+    unsigned victim = static_cast<unsigned>(random() % count);
+    for (unsigned i = 0; i != count; ++i, victim = victim + 1 == count ? 0 : victim + 1) {
+      if (victim == index) {
+        continue;
+      }
+      if (fiber_control* const found = steal_from(core.worker_at(victim), round + 1 == rounds)) {
+        // Stolen work may keep this worker from `sleep` for long: tell the kernel now what it was prepared.
+        current_driver().flush();
+        return found;
+      }
+    }
+    if (fiber_control* const found = core.injection().pop()) {
+      return found;
+    }
+  }
+  return nullptr;
+}
+
+fiber_control* worker::steal_from(worker& victim, bool last_round) noexcept {
+  const std::size_t before = ring_.size();
+  if (fiber_control* const found = victim.ring_.steal(ring_)) {
+    counters.steals.add(1 + ring_.size() - before);
+    return found;
+  }
+  if (fiber_control* const found = victim.fresh_.take_oldest()) {
+    counters.steals.add();
+    return found;
+  }
+  if (victim.stuck() && help(victim)) {
+    return ring_.pop();
+  }
+  if (last_round) {
+    // The slot's fiber is about to run where its data is hot, unless its worker is busy with another for longer than it
+    // takes to look again.
+    if (fiber_control* const seen = victim.lifo_.peek()) {
+      const std::uint64_t switches = victim.counters.switches.get();
+      for (int i = 0; i != lifo_patience; ++i) {
+        std_atomics::pause();
+        if (victim.lifo_.peek() != seen || victim.counters.switches.get() != switches) {
+          return nullptr;
+        }
+      }
+      if (victim.lifo_.steal(seen)) {
+        counters.steals.add();
+        return seen;
+      }
+    }
+  }
+  return nullptr;
+}
+
+bool worker::help(worker& victim) noexcept {
+  wake_batch batch;
+  driver& theirs = victim.current_driver();
+  victim.timers_.fire(theirs.now(), batch);
+  theirs.help(batch);
+  if (batch.size() == 0) {
+    return false;
+  }
+  counters.helps.add();
+  batch.commit();
+  return true;
+}
+
+std::uint64_t worker::random() noexcept {  // xorshift64 (Marsaglia 2003)
+  random_ ^= random_ << 13;
+  random_ ^= random_ >> 7;
+  random_ ^= random_ << 17;
+  return random_;
+}
+
+}  // namespace aramid::inline v0::detail
