@@ -182,7 +182,9 @@ void fiber_control::fail_to_start(worker& by, std::exception_ptr why) noexcept {
   error = std::move(why);
   outcome = fiber_outcome::threw;
   on = &by;
-  ops->drop_callable(box);
+  if (ops->drop_callable != nullptr) {
+    ops->drop_callable(box);
+  }
   announce_end();
   by.count_ended();
 }
@@ -202,7 +204,14 @@ __attribute__((noinline)) void fiber_control::invoke_body() noexcept {
     error = std::current_exception();
     outcome = fiber_outcome::threw;
   }
-  ops->drop_callable(box);
+  drop_callable();
+}
+
+void fiber_control::drop_callable() noexcept {
+  if (ops->drop_callable != nullptr) {
+    const shield from_cancellation;  // what was captured may suspend in its destructor, and must not be thrown out of it
+    ops->drop_callable(box);
+  }
 }
 
 void fiber_control::announce_end() noexcept {
@@ -232,18 +241,51 @@ void fiber_control::announce_end() noexcept {
   if (outcome == fiber_outcome::threw && detached.load(std::memory_order_acquire)) {
     terminate_detached(*this);
   }
+  give_up_life();
+}
+
+void fiber_control::give_up_life() noexcept {
   if (group != nullptr) {
+    // The result is gone before the group may be: no child's object outlives the block.
+    if ((references.fetch_or(ended_bit, std::memory_order_acq_rel) & handle_gone_bit) != 0) {
+      drop_result();
+    }
     group->child_ended(*this);  // the last touch of the group
+    drop_reference();
+    return;
   }
+  std::uint32_t count = references.load(std::memory_order_acquire);
+  while ((count & handle_gone_bit) == 0) {
+    if (references.compare_exchange_weak(count, (count | ended_bit) - 1, std::memory_order_acq_rel,
+                                         std::memory_order_acquire)) {
+      return;
+    }
+  }
+  drop_result();
   drop_reference();
 }
 
-void fiber_control::drop_reference() noexcept {
-  if (references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
-    return;
+void fiber_control::release_handle() noexcept {
+  std::uint32_t count = references.load(std::memory_order_acquire);
+  while ((count & ended_bit) == 0) {
+    if (references.compare_exchange_weak(count, (count | handle_gone_bit) - 1, std::memory_order_acq_rel,
+                                         std::memory_order_acquire)) {
+      return;
+    }
   }
-  if (outcome == fiber_outcome::returned) {
-    ops->drop_result(box);  // may suspend, and be this fiber's own last act: what it runs on is forgotten after
+  drop_result();
+  drop_reference();
+}
+
+void fiber_control::drop_result() noexcept {
+  if (outcome == fiber_outcome::returned && ops->drop_result != nullptr) {
+    ops->drop_result(box);  // may suspend: an ending fiber still has its stack
+  }
+}
+
+void fiber_control::drop_reference() noexcept {
+  if ((references.fetch_sub(1, std::memory_order_acq_rel) & count_bits) != 1) {
+    return;
   }
   bound = nullptr;
   error = nullptr;
@@ -254,13 +296,14 @@ void fiber_control::drop_reference() noexcept {
   group = nullptr;
   on = home = nullptr;
   callbacks = nullptr;
+  references.store(0, std::memory_order_relaxed);  // the two bits; nobody counts from zero
   reset_cancellation();
   recycle(*this);
 }
 
 bool fiber_control::try_reference() noexcept {
   std::uint32_t count = references.load(std::memory_order_relaxed);
-  while (count != 0) {
+  while ((count & count_bits) != 0) {
     // acquire: pairs with the release at birth.
     if (references.compare_exchange_weak(count, count + 1, std::memory_order_acquire, std::memory_order_relaxed)) {
       return true;
@@ -271,7 +314,7 @@ bool fiber_control::try_reference() noexcept {
 
 // --- handles ---------------------------------------------------------------------------------------------------------------
 
-void release_fiber(fiber_control* fiber) noexcept { fiber->drop_reference(); }
+void release_fiber(fiber_control* fiber) noexcept { fiber->release_handle(); }
 
 void detach_fiber(fiber_control* fiber) noexcept {
   fiber->detached.store(true, std::memory_order_release);

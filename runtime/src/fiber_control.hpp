@@ -8,7 +8,8 @@
 //                            reference is dropped
 //
 // No reference until it is started, so that nobody finds a block half made; then two: the runtime's, dropped as the last act of
-// the fiber's end, and the handle's. The block goes back to the pool with the last. `park_word`'s epoch survives that.
+// the fiber's end, and the handle's. Whoever comes second of these
+// two destroys the result. The block goes back to the pool with the last reference of any kind. `park_word`'s epoch survives that.
 #pragma once
 
 #include <atomic>
@@ -95,6 +96,9 @@ public:
   /// Ends it with `why` in place of running it: there was no memory for a stack. On worker `by`, from the scheduler.
   void fail_to_start(worker& by, std::exception_ptr why) noexcept;
 
+  /// The handle's reference, and with it the claim to the result.
+  void release_handle() noexcept;
+
   void add_reference() noexcept { references.fetch_add(1, std::memory_order_relaxed); }
   void drop_reference() noexcept;
 
@@ -106,8 +110,16 @@ public:
   [[nodiscard]] static constexpr std::size_t inline_bytes() noexcept;
 
 private:
+  // In `references`, beside the count: whether the fiber has ended, and whether its handle is gone.
+  static constexpr std::uint32_t ended_bit = std::uint32_t{1} << 31;
+  static constexpr std::uint32_t handle_gone_bit = std::uint32_t{1} << 30;
+  static constexpr std::uint32_t count_bits = handle_gone_bit - 1;
+
   void invoke_body() noexcept;
+  void drop_callable() noexcept;
   void announce_end() noexcept;
+  void give_up_life() noexcept;
+  void drop_result() noexcept;
 };
 
 inline void* fiber_control::inline_storage() noexcept {

@@ -205,6 +205,10 @@ task_group::~task_group() {
 }
 
 void task_group::join() {
+  if (const auto* const self = static_cast<detail::fiber_control*>(detail::current_fiber());
+      self != nullptr && self->group == core_.get()) {
+    throw std::logic_error("aramid: task_group::join: called by a child of the group, which would wait for itself");
+  }
   enter_wait();
   if (core_->wait(cancellable::yes) != wake_reason::notified) {
     throw_cancelled();

@@ -639,6 +639,24 @@ TEST_P(fiber_test, stack_sizes) {
   });
 }
 
+TEST_P(fiber_test, what_it_captured_may_suspend_in_its_destructor_although_it_is_cancelled) {
+  struct slow_to_go {
+    std::atomic<bool>* gone;
+    ~slow_to_go() {
+      this_fiber::yield();  // would throw out of a destructor
+      gone->store(true);
+    }
+  };
+  run([] {
+    std::atomic<bool> gone{false};
+    auto captured = std::make_unique<slow_to_go>(&gone);
+    auto cancelled_one = spawn([captured = std::move(captured)] { this_fiber::sleep_for(1h); });
+    cancelled_one.cancel();
+    EXPECT_THROW(cancelled_one.join(), fiber_cancelled);
+    EXPECT_TRUE(gone.load());
+  });
+}
+
 TEST_P(fiber_test, pinned_fibers_never_migrate) {
   run([] {
     std::vector<fiber<>> fibers;

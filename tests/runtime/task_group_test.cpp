@@ -616,6 +616,15 @@ TEST_P(task_group_test, results_may_suspend_in_their_destructors) {
   EXPECT_GE(suspends::ended, scaled(1000, 50));
 }
 
+TEST_P(task_group_test, a_child_that_joins_its_own_group_is_told_so) {
+  run([] {
+    task_group group;
+    auto child = group.spawn([&] { group.join(); });
+    EXPECT_THROW(child.join(), std::logic_error);
+    EXPECT_THROW(group.join(), std::logic_error);
+  });
+}
+
 TEST_P(task_group_test, outside_of_any_runtime_it_can_be_made_but_not_spawn) {
   task_group group;
   EXPECT_THROW((void)group.spawn([] {}), std::logic_error);

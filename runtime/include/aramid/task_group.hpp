@@ -71,7 +71,7 @@ public:
   /// Waits for every child, those spawned meanwhile included.
   /// Suspends: until none is left. Cancels: throws aramid::cancelled; the children are not affected (the destructor is what
   ///           ends them).
-  /// Throws:   the first error of a child, under on_error::cancel_all.
+  /// Throws:   the first error of a child, under on_error::cancel_all; std::logic_error if called by a child.
   /// Threads:  one at a time.
   void join();
 

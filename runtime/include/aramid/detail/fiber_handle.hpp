@@ -50,8 +50,8 @@ class group_core;
 /// How the library treats the box behind `fiber_storage`.
 struct fiber_ops {
   void (*run)(void* box);             // calls the callable and keeps its result
-  void (*drop_callable)(void* box);   // after `run`, or in its place if the fiber was cancelled before
-  void (*drop_result)(void* box);     // only after a `run` that returned
+  void (*drop_callable)(void* box);   // after `run`, or in its place if the fiber was cancelled before; null if trivial
+  void (*drop_result)(void* box);     // only after a `run` that returned; null if trivial
 };
 
 enum class fiber_outcome : std::uint8_t { running, returned, threw, cancelled };
@@ -136,7 +136,8 @@ struct fiber_box {
   static void drop_callable(void* box) { static_cast<fiber_box*>(box)->fn.~Fn(); }
   static void drop_result(void* box) { static_cast<fiber_box*>(box)->result.~result_slot<T>(); }
 
-  static constexpr fiber_ops ops{&run, &drop_callable, &drop_result};
+  static constexpr fiber_ops ops{&run, std::is_trivially_destructible_v<Fn> ? nullptr : &drop_callable,
+                                 std::is_trivially_destructible_v<result_slot<T>> ? nullptr : &drop_result};
 };
 
 template <class Fn, class... Args>
