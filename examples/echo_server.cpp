@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
@@ -14,6 +15,7 @@
 #include <iostream>
 #include <span>
 #include <string>
+#include <system_error>
 
 #include <CLI/CLI.hpp>
 #include <aramid/aramid.hpp>
@@ -30,7 +32,7 @@ void echo(io::tcp_stream peer) {
   }
 }
 
-void serve(const io::endpoint& where, std::chrono::milliseconds grace) {
+void serve(const io::endpoint& where, std::chrono::duration<double> grace) {
   io::tcp_listener listener(where);
   io::signal_set stop{SIGINT, SIGTERM};
   // A peer that resets its connection has ended its own fiber, and nobody else's.
@@ -56,6 +58,19 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/// CLI11's own ranges let "" pass for 0, and nan for anything.
+CLI::Validator number_up_to(int most) {
+  return CLI::Validator(
+      [most](const std::string& text) {
+        double number = 0;
+        const char* const end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(text.data(), end, number);
+        const bool good = stop == end && error == std::errc() && number >= 0 && number <= most;
+        return good ? std::string() : "'" + text + "' is not a number from 0 to " + std::to_string(most);
+      },
+      "NUMBER");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -65,16 +80,19 @@ int main(int argc, char** argv) {
   options opts;
   CLI::App app("Gives every byte back, a fiber per connection.");
   app.add_option("--host", host, "numeric address to listen at")->capture_default_str();
-  app.add_option("--port", port, "port to listen at; 0 lets the kernel choose")->capture_default_str();
-  app.add_option("--workers", opts.workers, "threads; 0 is one per CPU")->capture_default_str();
+  app.add_option("--port", port, "port to listen at; 0 lets the kernel choose")
+      ->check(number_up_to(65535))
+      ->capture_default_str();
+  app.add_option("--workers", opts.workers, "threads; 0 is one per CPU")
+      ->check(number_up_to(1024))
+      ->capture_default_str();
   app.add_option("--grace", grace_seconds, "seconds that connections may take to finish after Ctrl-C")
-      ->check(CLI::Range(0.0, 3600.0))
+      ->check(number_up_to(3600))
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
     raise_descriptor_limit();
-    const auto grace = std::chrono::milliseconds(static_cast<long>(grace_seconds * 1000));
-    run([&] { serve(io::endpoint(host, port), grace); }, opts);
+    run([&] { serve(io::endpoint(host, port), std::chrono::duration<double>(grace_seconds)); }, opts);
   } catch (const std::exception& failure) {
     std::cerr << "echo_server: " << failure.what() << '\n';
     return 1;

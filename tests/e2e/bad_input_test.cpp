@@ -56,20 +56,20 @@ TEST(bad_input, address_of_another_machine) {
 }
 
 TEST(bad_input, port_that_is_none) {
-  for (const std::string port : {"65536", "-1", "abc", "7777x"}) {
+  for (const std::string port : {"65536", "-1", "abc", "7777x", ""}) {
     expect_refused({"--port", port}, {"--port"});
   }
 }
 
 TEST(bad_input, workers_that_are_too_many_or_none) {
   expect_refused({"--port", "0", "--workers", "100000"}, {"workers", "100000", "1024"});
-  for (const std::string count : {"-1", "abc", "99999999999999999999"}) {
+  for (const std::string count : {"-1", "abc", "99999999999999999999", ""}) {
     expect_refused({"--port", "0", "--workers", count}, {"--workers"});
   }
 }
 
 TEST(bad_input, grace_that_is_none) {
-  for (const std::string grace : {"-1", "abc", "1e9", "inf"}) {
+  for (const std::string grace : {"-1", "abc", "1e9", "inf", "nan", ""}) {
     expect_refused({"--port", "0", "--grace", grace}, {"--grace"});
   }
 }
@@ -79,9 +79,7 @@ TEST(bad_input, unknown_option) { expect_refused({"--no-such-option"}, {"--no-su
 TEST(bad_input, unexpected_word) { expect_refused({"7777"}, {"7777"}); }
 
 TEST(bad_input, too_few_descriptors_to_start) {
-#if defined(ARAMID_UNDER_UBSAN)
-  GTEST_SKIP() << "UBSan's vptr check opens a pipe to probe memory, and reports an invalid vptr when it cannot";
-#endif
+  ARAMID_E2E_SKIP_UNDER_UBSAN();
   // Wherever they run out, once the program itself has been loaded: no crash and no hang.
   for (rlim_t descriptors = 6; descriptors != 16; ++descriptors) {
     process server(echo_command({"--port", "0", "--workers", "8"}), {.descriptors = descriptors});

@@ -23,6 +23,7 @@ std::string name_of(std::size_t who) { return pattern(32, who); }
 class descriptor_limit : public with_workers {};
 
 TEST_P(descriptor_limit, those_outside_wait_without_a_spin_and_come_in_later) {
+  ARAMID_E2E_SKIP_UNDER_UBSAN();
   echo_under_test echo(GetParam(), {}, {.descriptors = limit});
   const auto inside_at_once = static_cast<std::size_t>(limit - echo.before.descriptors);
   ASSERT_GT(inside_at_once, 8U) << echo.before.listing;
@@ -72,6 +73,7 @@ TEST_P(descriptor_limit, those_outside_wait_without_a_spin_and_come_in_later) {
 }
 
 TEST_P(descriptor_limit, those_who_gave_up_waiting_harm_nobody) {
+  ARAMID_E2E_SKIP_UNDER_UBSAN();
   echo_under_test echo(GetParam(), {}, {.descriptors = limit});
   const auto inside_at_once = static_cast<std::size_t>(limit - echo.before.descriptors);
   std::vector<peer> inside;

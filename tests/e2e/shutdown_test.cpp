@@ -121,6 +121,7 @@ TEST_P(server_shutdown, under_load) {
 }
 
 TEST_P(server_shutdown, while_there_is_no_descriptor_left) {
+  ARAMID_E2E_SKIP_UNDER_UBSAN();
   echo_under_test echo(GetParam(), {"--grace", "0.1"}, {.descriptors = 64});
   std::vector<peer> crowd;
   for (int i = 0; i != 100; ++i) {
