@@ -1,9 +1,12 @@
 #include "runtime_core.hpp"
 
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <stdexcept>
 #include <string>
@@ -48,6 +51,11 @@ runtime_core::~runtime_core() = default;
 
 void runtime_core::start() {
   report_stack_overflows();
+  if (worker_count() > 1) {
+    // Whoever helps a stuck peer interrupts it with a membarrier (io/src/uring/uring_driver.cpp). To register for that is free while
+    // the process has one thread, and costs an RCU grace period, 10 ms and more, later: so now, and not in the first stall.
+    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+  }
   try {
     for (const auto& each : workers_) {
       threads_.emplace_back([w = each.get()] {
@@ -230,7 +238,7 @@ driver& runtime_core::driver_for_io(worker& w, const driver_factory& factory) {
 }
 
 void runtime_core::help_the_stuck(worker& helper) noexcept {
-  if (!watchdog_.any_stuck()) {
+  if (!any_stuck()) {
     return;
   }
   for (const auto& each : workers_) {

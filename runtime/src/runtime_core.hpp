@@ -79,6 +79,8 @@ public:
   void note_end() noexcept;
   /// A worker has slept and is awake.
   void note_activity() noexcept { watchdog_.note_activity(); }
+  /// Whether the watchdog has just seen a worker whose thread is stuck in a fiber.
+  [[nodiscard]] bool any_stuck() const noexcept { return watchdog_.any_stuck(); }
   /// Serves workers whose thread is stuck in a fiber, if there are any.
   void help_the_stuck(worker& helper) noexcept;
 

@@ -4,7 +4,8 @@
 //   1. A tick compares each worker's counter with what it was at the last tick. One that has not moved while its worker
 //      was awake marks the worker stuck (worker::stuck_at); the mark is void as soon as the counter moves.
 //   2. If a worker is stuck, a sleeping peer is woken. Being awake, it searches, and finds the stuck worker's ready fibers, its
-//      timers and its driver's completions (worker::search, worker::help). Peers that are busy look every 64 turns.
+//      timers and its driver's completions (worker::search, worker::help), and goes on doing so every 200 µs: a completion
+//      that it nudges the kernel to finish shows up to 90 µs later. Peers that are busy look every 64 turns.
 //   3. If nothing has happened for a whole tick and every worker sleeps, the watchdog sleeps too, until a worker that
 //      comes back from its sleep says so (note_activity). So an idle program has no wake-ups, and
 //      a busy one pays one system call per quiet period and a tick every `period`.

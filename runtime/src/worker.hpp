@@ -22,6 +22,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -166,6 +167,7 @@ private:
   static constexpr std::uint32_t turns_between_looks = 64;
   static constexpr unsigned lifo_runs_limit = 3;
   static constexpr int lifo_patience = 100;  // pauses: a few microseconds
+  static constexpr std::chrono::microseconds help_interval{200};  // between looks at a peer that is stuck
   static constexpr std::size_t spare_stacks_limit = 64;
   static constexpr std::size_t free_controls_limit = 256;
 

@@ -40,6 +40,10 @@ driver* worker::prepare_sleep(time_point& deadline, wake_batch& batch) noexcept 
     timers_.fire(now_, batch);
     deadline = std::min(deadline, timers_.next());
   }
+  if (ARAMID_UNLIKELY(core.any_stuck())) {
+    // Somebody has to look after the stuck one again soon: what this worker has nudged its kernel to finish shows a little later.
+    deadline = std::min(deadline, current_driver().now() + help_interval);
+  }
   // The driver is loaded before notified_ is looked at: see `wake`.
   driver& mine = current_driver();
   slept_ = nothing_to_do() && !notified_.exchange(false, std::memory_order_seq_cst) && batch.size() == 0;  // W4

@@ -259,7 +259,16 @@ private:
   rlimit before_{};
 };
 
+// UBSan's vptr check probes memory through a pipe, and reports an invalid vptr where there is no descriptor left for one:
+// running out of them is tested in every other build.
+#if defined(ARAMID_UNDER_UBSAN)
+#define SKIP_WITHOUT_DESCRIPTORS() GTEST_SKIP() << "UBSan's vptr check needs free descriptors of its own"
+#else
+#define SKIP_WITHOUT_DESCRIPTORS() static_cast<void>(0)
+#endif
+
 TEST_P(tcp_errors, out_of_descriptors_accept_says_so_and_the_connection_waits) {
+  SKIP_WITHOUT_DESCRIPTORS();
   run([] {
     (void)make_tcp_pair();
     tcp_listener listener(loopback);
@@ -280,6 +289,7 @@ TEST_P(tcp_errors, out_of_descriptors_accept_says_so_and_the_connection_waits) {
 }
 
 TEST_P(tcp_errors, out_of_descriptors_backoff_recovers_and_loses_no_connection) {
+  SKIP_WITHOUT_DESCRIPTORS();
   run([] {
     constexpr std::size_t connections = 10;
     (void)make_tcp_pair();  // the first I/O makes the rings, which want descriptors too
@@ -313,6 +323,7 @@ TEST_P(tcp_errors, out_of_descriptors_backoff_recovers_and_loses_no_connection) 
 }
 
 TEST_P(tcp_errors, backoff_ends_with_the_listener_and_with_cancellation) {
+  SKIP_WITHOUT_DESCRIPTORS();
   run([] {
     (void)make_tcp_pair();
     tcp_listener listener(loopback);

@@ -38,8 +38,8 @@ void count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
 }
 
 void membarrier_all_running() noexcept {
-  // Registering costs an RCU grace period in a process with threads: only who needs it pays. If the
-  // call is refused the owner is interrupted by the timer tick.
+  // runtime_core::start has registered already, when that was cheap; this only asks whether it may be used. If not the owner is
+  // interrupted by the timer tick.
   static const bool registered =
       ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
   if (registered) {
