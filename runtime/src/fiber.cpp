@@ -393,9 +393,12 @@ bool wait_fiber(fiber_control* fiber, time_point deadline) {
 
 void check_outcome(fiber_control* fiber) {
   switch (fiber->outcome) {
-    case fiber_outcome::threw:
+    case fiber_outcome::threw: {
       fiber->error_heard = true;
-      std::rethrow_exception(fiber->error);
+      // The joiner's from now on, so that it dies where it is handled; of a group's child the group keeps it too.
+      const std::exception_ptr error = fiber->group == nullptr ? std::move(fiber->error) : fiber->error;
+      std::rethrow_exception(error);
+    }
     case fiber_outcome::cancelled:
       throw fiber_cancelled();
     case fiber_outcome::running:
