@@ -11,15 +11,19 @@ namespace {
 void yield(benchmark::State& state, int fibers) {
   on_fiber([&] {
     bool stop = false;  // one worker: not atomic
+    int running = 1;
     std::vector<fiber<>> others;
     for (int i = 1; i < fibers; ++i) {
       others.push_back(spawn([&] {
+        ++running;
         while (!stop) {
           this_fiber::yield();
         }
       }));
     }
-    this_fiber::yield();  // all have their stacks now
+    while (running != fibers) {  // fresh fibers take turns with those that yield: it is a while until all go round
+      this_fiber::yield();
+    }
     repeat(
         state, [] { this_fiber::yield(); }, fibers);  // one call is once round
     stop = true;
