@@ -103,7 +103,8 @@ struct operation {
 
   /// Step 6. Returns: false if the operation is done.
   [[nodiscard]] bool expect_instead(park_token token) noexcept {
-    std::uint64_t epoch = epoch_.load(std::memory_order_relaxed);
+    // acquire, as in `is_done`: one that is done already is read from here too.
+    std::uint64_t epoch = epoch_.load(std::memory_order_acquire);
     // acquire on failure: pairs with `finish`, for the result.
     return epoch != done_epoch &&
            epoch_.compare_exchange_strong(epoch, token.epoch, std::memory_order_acq_rel,
