@@ -8,8 +8,8 @@
 //                            reference is dropped
 //
 // No reference until it is started, so that nobody finds a block half made; then two: the runtime's, dropped as the last act of
-// the fiber's end, and the handle's. Whoever comes second of these
-// two destroys the result. The block goes back to the pool with the last reference of any kind. `park_word`'s epoch survives that.
+// the fiber's end, and the handle's. Whoever comes second of these two destroys the result. The block goes back to the pool with
+// the last reference of any kind. `park_word`'s epoch survives that.
 #pragma once
 
 #include <atomic>

@@ -208,7 +208,7 @@ private:
   timer_wheel timers_;
 
   // The owner's own, from here on.
-  const bool stepped_;  // every switch goes through the scheduler
+  const bool stepped_;  // one eighth of the switches goes through the scheduler, so that a turn stays short
   execution scheduler_;
   thread_state* state_ = nullptr;  // of the thread it runs on
   left_by left_ = left_by::scheduler;
