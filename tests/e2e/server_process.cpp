@@ -89,15 +89,15 @@ std::string first_line(const std::string& path) {
   return line;
 }
 
-std::uint64_t voluntary_switches(const std::string& task) {
-  std::ifstream status(task + "/status");
+/// What stands behind `key` in the status file of a process or a task; empty if it has gone.
+std::string status_of(const std::string& directory, std::string_view key) {
+  std::ifstream status(directory + "/status");
   for (std::string line; std::getline(status, line);) {
-    constexpr std::string_view key = "voluntary_ctxt_switches:";
-    if (line.compare(0, key.size(), key) == 0) {
-      return std::stoull(line.substr(key.size()));
+    if (line.starts_with(key)) {
+      return line.substr(line.find_first_not_of(" \t", key.size()));
     }
   }
-  return 0;
+  return {};
 }
 
 }  // namespace
@@ -211,16 +211,22 @@ process_shape shape_of(pid_t pid) {
   return shape;
 }
 
-std::uint64_t wake_ups_of(pid_t pid) {
+std::map<std::string, std::uint64_t> wake_ups_of(pid_t pid) {
   const std::string root = "/proc/" + std::to_string(pid) + "/task";
-  std::uint64_t sum = 0;
+  std::map<std::string, std::uint64_t> result;
   for_each_entry(root, [&](const std::string& task) {
     const bool is_main = task == root + "/" + std::to_string(pid);
-    if (is_main || first_line(task + "/comm").starts_with("aramid-")) {
-      sum += voluntary_switches(task);
+    const std::string name = first_line(task + "/comm");
+    if (is_main || name.starts_with("aramid-")) {
+      const std::string count = status_of(task, "voluntary_ctxt_switches:");
+      result[name] = count.empty() ? 0 : std::stoull(count);
     }
   });
-  return sum;
+  return result;
+}
+
+bool has_pending_signals(pid_t pid) {
+  return status_of("/proc/" + std::to_string(pid), "ShdPnd:").find_first_not_of('0') != std::string::npos;
 }
 
 std::chrono::nanoseconds cpu_time_of(pid_t pid) {

@@ -12,6 +12,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -89,9 +90,12 @@ struct process_shape {
 };
 [[nodiscard]] process_shape shape_of(pid_t pid);
 
-/// How often the program's own threads have slept: grows by one with every wake-up. The kernel's and a sanitizer's threads
-/// do not count.
-[[nodiscard]] std::uint64_t wake_ups_of(pid_t pid);
+/// How often each of the program's own threads has slept: grows by one with every wake-up. The kernel's and a sanitizer's
+/// threads are left out.
+[[nodiscard]] std::map<std::string, std::uint64_t> wake_ups_of(pid_t pid);
+
+/// Whether the kernel still holds a signal that was sent to the process.
+[[nodiscard]] bool has_pending_signals(pid_t pid);
 
 /// CPU time of all threads, user and system.
 [[nodiscard]] std::chrono::nanoseconds cpu_time_of(pid_t pid);

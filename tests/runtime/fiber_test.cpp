@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <aramid/cancel.hpp>
+#include <aramid/channel.hpp>
 #include <aramid/fiber.hpp>
 #include <aramid/run.hpp>
 
@@ -544,7 +545,12 @@ TEST_F(fiber_death_test, a_fiber_that_destroys_its_own_handle_terminates_by_name
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(aramid::run([] {
                  auto* const handle = new fiber<>;
-                 *handle = spawn(fiber_options{.name = "ouroboros"}, [&] { delete handle; });
+                 channel<int> assigned;
+                 *handle = spawn(fiber_options{.name = "ouroboros"}, [&] {
+                   (void)assigned.receive();
+                   delete handle;
+                 });
+                 assigned.send(1);
                  sleep_until_cancelled();
                }),
                "ouroboros");
