@@ -8,6 +8,9 @@
 namespace aramid::bench {
 namespace {
 
+constexpr long at_once = 64;
+const auto once = [] { this_fiber::yield(); };
+
 void yield(benchmark::State& state, int fibers) {
   on_fiber([&] {
     bool stop = false;  // one worker: not atomic
@@ -17,7 +20,7 @@ void yield(benchmark::State& state, int fibers) {
       others.push_back(spawn([&] {
         ++running;
         while (!stop) {
-          this_fiber::yield();
+          laps(at_once, once);
         }
       }));
     }
@@ -25,7 +28,7 @@ void yield(benchmark::State& state, int fibers) {
       this_fiber::yield();
     }
     repeat(
-        state, [] { this_fiber::yield(); }, fibers);  // one call is once round
+        state, [] { laps(at_once, once); }, at_once * fibers);
     stop = true;
     for (fiber<>& each : others) {
       each.join();

@@ -16,6 +16,9 @@ namespace {
 
 namespace fibers = boost::fibers;
 
+constexpr long at_once = 64;
+const auto once = [] { boost::this_fiber::yield(); };
+
 void yield(benchmark::State& state, int count) {
   bool stop = false;
   std::vector<fibers::fiber> others;
@@ -24,13 +27,13 @@ void yield(benchmark::State& state, int count) {
   for (int i = 1; i < count; ++i) {
     others.emplace_back(std::allocator_arg, stacks, [&] {
       while (!stop) {
-        boost::this_fiber::yield();
+        laps(at_once, once);
       }
     });
   }
   boost::this_fiber::yield();
   repeat(
-      state, [] { boost::this_fiber::yield(); }, count);
+      state, [] { laps(at_once, once); }, at_once * count);
   stop = true;
   for (fibers::fiber& each : others) {
     each.join();

@@ -3,75 +3,87 @@
 #include <pthread.h>
 
 #include <cxxabi.h>
-#include <utility>
-
-#include <boost/context/stack_context.hpp>  // which preallocated.hpp forgets
-
-#include <boost/context/preallocated.hpp>
 
 #include "execution_switch.hpp"
 
+// The first frame of a stack. Its caller is nobody and its frame pointer null: here whoever unwinds or walks frames stops.
+// It passes what it was given on to `aramid_enter_execution`.
+#if defined(__x86_64__)
+asm(R"(
+  .text
+  .hidden aramid_first_frame
+  .type aramid_first_frame, @function
+aramid_first_frame:
+  .cfi_startproc
+  .cfi_undefined rip
+  xorl %ebp, %ebp
+  movq $0, (%rsp)
+  jmp aramid_enter_execution
+  .cfi_endproc
+  .size aramid_first_frame, . - aramid_first_frame
+)");
+extern "C" void aramid_first_frame(boost::context::detail::transfer_t arrived);
+#else
+#define aramid_first_frame aramid_enter_execution
+#endif
+
+extern "C" {
+__attribute__((visibility("hidden"))) void aramid_enter_execution(boost::context::detail::transfer_t arrived);
+}
+
+void aramid_enter_execution(boost::context::detail::transfer_t arrived) {
+  using namespace aramid::detail;
+  const arrival came = note_arrival(arrived.fctx, arrived.data);
+  execution& self = *came.from->on->entering;
+  finish_switch(self);
+  *self.on->exception_globals = {};
+  self.entry(self, came);
+  __builtin_unreachable();
+}
+
 namespace aramid::inline v0::detail {
-
-namespace {
-
-struct stack_owned_elsewhere {
-  void deallocate(boost::context::stack_context&) noexcept {}
-};
-
-}  // namespace
 
 void adopt_thread(execution& self, worker& w) noexcept {
   self.on = &w;
   pthread_attr_t attributes;
   if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
     void* bottom = nullptr;
-    pthread_attr_getstack(&attributes, &bottom, &self.stack_size);
-    self.stack_bottom = bottom;
+    pthread_attr_getstack(&attributes, &bottom, &self.sanitizers.stack_size);
+    self.sanitizers.stack_bottom = bottom;
     pthread_attr_destroy(&attributes);
   }
 #if defined(__SANITIZE_THREAD__)
-  self.tsan_fiber = __tsan_get_current_fiber();
+  self.sanitizers.tsan_fiber = __tsan_get_current_fiber();
 #endif
 }
 
-void prepare(execution& self, void* bottom, std::size_t size, void (*entry)(void*), void* argument) {
-  self.stack_bottom = bottom;
-  self.stack_size = size;
-  self.fake_stack = nullptr;
+void prepare(execution& self, void* bottom, std::size_t size,
+             void (*entry)(execution& self, arrival arrived)) noexcept {
+  self.entry = entry;
+  self.sanitizers.stack_bottom = bottom;
+  self.sanitizers.stack_size = size;
+  self.sanitizers.fake_stack = nullptr;
 #if defined(__SANITIZE_THREAD__)
-  if (self.tsan_fiber == nullptr) {
-    self.tsan_fiber = __tsan_create_fiber(0);
+  if (self.sanitizers.tsan_fiber == nullptr) {
+    self.sanitizers.tsan_fiber = __tsan_create_fiber(0);
   }
 #endif
-  boost::context::stack_context stack;
-  stack.size = size;
-  stack.sp = static_cast<char*>(bottom) + size;
-  set_resume_point(self, resume_context(
-                      std::allocator_arg,
-                      boost::context::preallocated(stack.sp, stack.size, stack), stack_owned_elsewhere{},
-                      [&self, entry, argument](resume_context&& left) -> resume_context {
-                        set_resume_point(*self.on->leaving, std::move(left));
-                        finish_switch(self);
-#if !ARAMID_BOOST_SAVES_EXCEPTION_STATE
-                        *self.on->exception_globals = {};
-#endif
-                        entry(argument);
-                        __builtin_unreachable();
-                      }));
+  self.resume_point.store(
+      boost::context::detail::make_fcontext(static_cast<char*>(bottom) + size, size, &aramid_first_frame),
+      std::memory_order_relaxed);
 }
 
 void forget(execution& self) noexcept {
   // The frames that are abandoned never take back what ASan has poisoned between them.
-  if (__asan_unpoison_memory_region != nullptr && self.stack_bottom != nullptr) {
-    __asan_unpoison_memory_region(self.stack_bottom, self.stack_size);
+  if (__asan_unpoison_memory_region != nullptr && self.sanitizers.stack_bottom != nullptr) {
+    __asan_unpoison_memory_region(self.sanitizers.stack_bottom, self.sanitizers.stack_size);
   }
 #if defined(__SANITIZE_THREAD__)
-  if (self.tsan_fiber != nullptr) {
-    __tsan_destroy_fiber(self.tsan_fiber);
+  if (self.sanitizers.tsan_fiber != nullptr) {
+    __tsan_destroy_fiber(self.sanitizers.tsan_fiber);
   }
 #endif
-  self = execution{};
+  self.sanitizers = {};
 }
 
 exception_state* exception_globals_of_thread() noexcept {

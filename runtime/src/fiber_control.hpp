@@ -23,6 +23,7 @@
 #include <aramid/detail/fiber_handle.hpp>
 #include <aramid/detail/spin_lock.hpp>
 
+#include "execution.hpp"
 #include "stack_pool.hpp"
 #include "waiter.hpp"
 
@@ -45,7 +46,7 @@ struct done_callback {
   std::unique_ptr<done_callback> next;
 };
 
-class fiber_control : public waiter {
+class fiber_control : public waiter, public execution {
 public:
   static constexpr std::size_t block_bytes = 512;
   static constexpr std::size_t name_bytes = 32;
@@ -61,13 +62,11 @@ public:
   std::size_t box_align = 0;  // of heap_box
   fiber_id id = 0;
   std::size_t stack_size_bytes = 0;
-  bool pinned = false;
   bool born_outside = false;  // of the workers of its runtime
   char name[name_bytes] = {};
 
   // Written by the worker that runs it.
   stack* bound = nullptr;    // from its first run to its end
-  worker* on = nullptr;      // the worker it runs on, or ran on last
   worker* home = nullptr;    // pinned: where it must run
 
   std::atomic<std::uint32_t> references{0};

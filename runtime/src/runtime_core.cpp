@@ -1,6 +1,5 @@
 #include "runtime_core.hpp"
 
-#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "asymmetric_fence.hpp"
 #include "cpu_count.hpp"
 #include "futex.hpp"
 #include "futex_driver.hpp"
@@ -51,11 +51,7 @@ runtime_core::~runtime_core() = default;
 
 void runtime_core::start() {
   report_stack_overflows();
-  if (worker_count() > 1) {
-    // Whoever helps a stuck peer interrupts it with a membarrier (io/src/uring/uring_driver.cpp). To register for that is free while
-    // the process has one thread, and costs an RCU grace period, 10 ms and more, later: so now, and not in the first stall.
-    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
-  }
+  prepare_heavy_fences();
   try {
     for (const auto& each : workers_) {
       threads_.emplace_back([w = each.get()] {
@@ -250,7 +246,6 @@ void runtime_core::help_the_stuck(worker& helper) noexcept {
 
 statistics runtime_core::stats() const {
   statistics sum;
-  sum.fibers = fibers_alive();
   sum.spawned = injected_births_.load(std::memory_order_relaxed);
   for (const auto& each : workers_) {
     const worker_counters& c = each->counters;
@@ -263,6 +258,12 @@ statistics runtime_core::stats() const {
     sum.helps += c.helps.get();
     sum.submissions += each->current_driver().submissions();
   }
+  // Births first, so that what goes on meanwhile cannot make it more than there ever were; `stop` asks the other way round.
+  std::uint64_t ended = 0;
+  for (const auto& each : workers_) {
+    ended += each->ended();
+  }
+  sum.fibers = sum.spawned > ended ? sum.spawned - ended : 0;
   sum.stacks = default_stacks_.made();
   {
     const std::lock_guard lock(other_stacks_lock_);

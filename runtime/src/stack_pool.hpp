@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include <aramid/detail/config.hpp>
@@ -25,13 +26,17 @@ namespace aramid::inline v0::detail {
 class fiber_control;
 
 struct stack {
-  execution context;
+  execution context;  // of the loop that runs its occupants; while it has one, that one's own is used. First: see `of`
   fiber_control* occupant = nullptr;  // whom the loop is to run next; written before a switch to it
   stack* next = nullptr;              // in a pool
   std::size_t size_bytes = 0;         // usable
   char* bottom = nullptr;             // lowest usable address; the guard ends here
   bool fresh = true;                  // its context has not been made
+
+  /// The stack that `context` is the context of: a class of standard layout and its first member have one address.
+  static stack& of(execution& context) noexcept { return reinterpret_cast<stack&>(context); }
 };
+static_assert(std::is_standard_layout_v<stack>);
 
 /// Stacks of one size. Thread-safe; workers keep a few of their own (worker.hpp) and come here for more.
 class stack_pool {

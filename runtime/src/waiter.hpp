@@ -30,7 +30,7 @@ public:
   enum class kind : bool { thread, fiber };
 
   /// Immediate completions in a row before `enter_wait` gives way.
-  static constexpr std::uint32_t full_budget = 128;
+  static constexpr std::uint16_t full_budget = 128;
 
   explicit waiter(kind what) noexcept : what_(what) {}
 
@@ -66,7 +66,8 @@ public:
 
   park_word<> word;
   waiter* next = nullptr;  // in a wake_batch or a queue: whoever owns the wake
-  std::uint32_t budget = full_budget;  // the waiter only
+  std::uint16_t budget = full_budget;  // the waiter only
+  bool pinned = false;                 // a fiber that stays on the worker which runs it first; constant from its birth
 
 private:
   friend class scope_link;

@@ -14,27 +14,26 @@ namespace aramid::inline v0::detail {
 
 /// The context of every fiber stack: runs its occupants one after another.
 struct stack_loop {
-  [[noreturn]] static void main(void* argument) {
-    stack& self = *static_cast<stack*>(argument);
+  [[noreturn]] static void main(execution& context, arrival came) {
+    stack& self = stack::of(context);
     for (;;) {
-      self.context.on->arrive();
+      worker::arrive(came);
       worker* w = nullptr;
       do {
         w = &self.occupant->run_to_end();
-      } while (succeed(*w, self));
+      } while (succeed(*w, self, came));
     }
   }
 
   /// Returns true if a fresh fiber has taken the stack over; else leaves the stack as spare and returns when it is used again.
-  static bool succeed(worker& w, stack& self) noexcept {
+  static bool succeed(worker& w, stack& self, arrival& came) noexcept {
     fiber_control* const next = w.pick();
     if (next != nullptr && next->bound == nullptr && next->stack_size_bytes == self.size_bytes) {
       w.occupy(*next, self);
       return true;
     }
-    w.left_ = worker::left_by::ended;
-    w.left_stack_ = &self;
-    (void)switch_to(w, self.context, next != nullptr ? w.enter(*next) : w.scheduler());
+    self.context.on = &w;
+    came = switch_to(w, self.context, left_by::ended, next != nullptr ? w.enter(*next) : w.scheduler());
     return false;
   }
 };
@@ -63,37 +62,52 @@ fiber_control* worker::pick_eighth() noexcept {
   if (looks_in_ == 0) {
     return nullptr;
   }
-  // Fresh and pinned fibers get a turn between woken ones: a full ring must not keep them from ever running.
-  if (fiber_control* const next = looks_in_ % 16 == 0 ? inbox_.pop() : fresh_.pop_newest()) {
+  // Fresh and pinned fibers get a turn between woken ones: a full queue must not keep them from ever running.
+  if (fiber_control* const next = looks_in_ % 16 == 0 ? inbox_.pop() : ready_.pop_newest_fresh()) {
     return next;
   }
   return pick_woken_first();
 }
 
 ARAMID_HOT fiber_control* worker::pick_woken_first() noexcept {
-  if (fiber_control* const next = lifo_runs_ < lifo_runs_limit ? lifo_.take() : nullptr) {
-    ++lifo_runs_;
+  if (fiber_control* const next = next_runs_ < next_runs_limit ? ready_.take_next() : nullptr) {
+    ++next_runs_;
     return next;
   }
-  lifo_runs_ = 0;
-  if (fiber_control* const next = ring_.pop()) {
+  next_runs_ = 0;
+  if (fiber_control* const next = ready_.pop_woken()) {
+    prefetch_woken();
     return next;
   }
   return pick_rest();
 }
 
 fiber_control* worker::pick_rest() noexcept {
-  if (fiber_control* const next = lifo_.take()) {
+  if (fiber_control* const next = ready_.take_next()) {
     return next;
   }
   if (fiber_control* const next = inbox_.pop()) {
     return next;
   }
-  return fresh_.pop_newest();
+  return ready_.pop_newest_fresh();
+}
+
+// A long queue is as large as its fibers' stacks, which no cache holds. What is fetched may be stolen or even gone: then it was in vain.
+ARAMID_HOT void worker::prefetch_woken() const noexcept {
+  constexpr std::size_t from_length = 64, stacks_ahead = 4, fibers_ahead = 8;
+  if (ARAMID_LIKELY(ready_.woken().size() < from_length)) {
+    return;
+  }
+  __builtin_prefetch(ready_.woken().peek(fibers_ahead), 1);
+  const char* const stack = static_cast<const char*>(
+      ready_.woken().peek(stacks_ahead)->resume_point.load(std::memory_order_relaxed));
+  __builtin_prefetch(stack, 1);
+  __builtin_prefetch(stack + 64, 1);
+  __builtin_prefetch(stack + 128, 1);
 }
 
 ARAMID_HOT void worker::note_running(fiber_control& next) noexcept {
-  if (next.on != this) {
+  if (ARAMID_UNLIKELY(next.on != this)) {
     if (next.on != nullptr) {
       counters.migrations.add();
     }
@@ -106,6 +120,7 @@ ARAMID_HOT void worker::note_running(fiber_control& next) noexcept {
 ARAMID_HOT void worker::occupy(fiber_control& next, stack& on) noexcept {
   on.occupant = &next;
   next.bound = &on;
+  next.sanitizers = on.context.sanitizers;
   if (next.pinned) {
     next.home = this;
   }
@@ -115,7 +130,7 @@ ARAMID_HOT void worker::occupy(fiber_control& next, stack& on) noexcept {
 ARAMID_HOT execution& worker::enter(fiber_control& next) noexcept {
   if (ARAMID_LIKELY(next.bound != nullptr)) {
     note_running(next);
-    return next.bound->context;
+    return next;
   }
   return bind(next);
 }
@@ -124,6 +139,7 @@ execution& worker::bind(fiber_control& next) noexcept {
   try {
     stack& given = take_stack(next.stack_size_bytes);
     occupy(next, given);
+    entering = &given.context;
     return given.context;
   } catch (...) {
     // No memory for a stack: the scheduler, which needs none, ends the fiber with the reason.
@@ -139,30 +155,28 @@ ARAMID_HOT execution& worker::scheduler() noexcept {
 }
 
 ARAMID_HOT void worker::leave(fiber_control& self, left_by how, fiber_control* next) noexcept {
-  left_ = how;
-  left_fiber_ = &self;
-  execution& from = self.bound->context;
-  switch_to(*this, from, next != nullptr ? enter(*next) : scheduler()).arrive();
+  arrive(switch_to(*this, self, how, next != nullptr ? enter(*next) : scheduler()));
 }
 
-ARAMID_HOT void worker::arrive() noexcept {
-  switch (left_) {
+ARAMID_HOT void worker::arrive(arrival came) noexcept {
+  worker& here = *came.from->on;
+  switch (came.how) {
     case left_by::scheduler:
       break;
     case left_by::yielded:
-      if (left_fiber_->pinned) {
-        inbox_.push(*left_fiber_);
+      if (auto& fiber = static_cast<fiber_control&>(*came.from); ARAMID_UNLIKELY(fiber.pinned)) {
+        here.inbox_.push(fiber);
       } else {
-        push_ring(*left_fiber_);
+        here.queue_woken(fiber);
       }
       break;
     case left_by::parked:
-      if (fiber_control& fiber = *left_fiber_; fiber.commit()) {
+      if (auto& fiber = static_cast<fiber_control&>(*came.from); fiber.commit()) {
         fiber.resume();
       }
       break;
     case left_by::ended:
-      give_stack(*left_stack_);
+      here.give_stack(stack::of(*came.from));
       break;
   }
 }
@@ -171,18 +185,16 @@ void worker::park(fiber_control& self) noexcept { leave(self, left_by::parked, p
 
 void worker::yield(fiber_control& self) noexcept {
   fiber_control* const next = pick();
-  if (next == nullptr && looks_in_ != 0) {
+  if (ARAMID_UNLIKELY(next == nullptr) && looks_in_ != 0) {
     return;  // nobody else is ready, and the scheduler is not due
   }
   leave(self, left_by::yielded, next);
 }
 
 void worker::run_from_scheduler(fiber_control& next) noexcept {
-  left_ = left_by::scheduler;
   execution& to = enter(next);
   if (&to != &scheduler_) {
-    (void)switch_to(*this, scheduler_, to);
-    arrive();
+    arrive(switch_to(*this, scheduler_, left_by::scheduler, to));
   }
   if (unstartable_ != nullptr) {
     std::exchange(unstartable_, nullptr)->fail_to_start(*this, std::exchange(unstartable_why_, nullptr));
@@ -191,15 +203,15 @@ void worker::run_from_scheduler(fiber_control& next) noexcept {
 
 // --- queues --------------------------------------------------------------------------------------------------------
 
-ARAMID_HOT void worker::push_ring(fiber_control& fiber) noexcept {
-  if (ARAMID_UNLIKELY(!ring_.try_push(&fiber))) {
-    push_full_ring(fiber);
+ARAMID_HOT void worker::queue_woken(fiber_control& fiber) noexcept {
+  if (ARAMID_UNLIKELY(!ready_.try_push_woken(&fiber))) {
+    grow_and_queue(fiber);
   }
 }
 
-void worker::push_full_ring(fiber_control& fiber) noexcept {
+void worker::grow_and_queue(fiber_control& fiber) noexcept {
   try {
-    ring_.push(&fiber);
+    ready_.push_woken(&fiber);
   } catch (const std::bad_alloc&) {
     core.injection().push(fiber);  // needs no memory
   }
@@ -209,7 +221,7 @@ void worker::push_fresh(fiber_control& fiber) noexcept {
   // Before the push: whoever sees the fiber's end has then seen its birth (runtime_core.hpp).
   counters.spawned.add();
   try {
-    fresh_.push(&fiber);
+    ready_.push_fresh(&fiber);
   } catch (const std::bad_alloc&) {
     core.injection().push(fiber);
   }
@@ -217,18 +229,18 @@ void worker::push_fresh(fiber_control& fiber) noexcept {
 }
 
 void worker::push_woken(fiber_control& fiber) noexcept {
-  if (fiber_control* const displaced = lifo_.put(&fiber)) {
-    push_ring(*displaced);
+  if (fiber_control* const displaced = ready_.put_next(&fiber)) {
+    queue_woken(*displaced);
     notify_peer();
   }
 }
 
 void worker::push_batch(waiter* first, std::size_t count) noexcept {
   while (first != nullptr) {
-    push_ring(static_cast<fiber_control&>(*std::exchange(first, first->next)));
+    queue_woken(static_cast<fiber_control&>(*std::exchange(first, first->next)));
   }
   // One of them this worker will run itself.
-  if (count > 1 || ring_.size() > 1) {
+  if (count > 1 || ready_.woken().size() > 1) {
     notify_peer();
   }
 }
@@ -277,7 +289,7 @@ bool worker::turn() noexcept {
   const bool due = looks_in_ == 0;
   look_around(due);
   // The oldest now and then: newest-first alone could leave it for ever.
-  fiber_control* next = due ? fresh_.take_oldest() : nullptr;
+  fiber_control* next = due ? ready_.pop_oldest_fresh() : nullptr;
   if (next == nullptr) {
     next = pick_woken_first();
   }
@@ -311,7 +323,7 @@ void worker::look_around(bool due) noexcept {
     looks_in_ = turns_between_looks;
     mine.poll(time_point::min(), batch);
     if (fiber_control* const from_outside = core.injection().pop()) {
-      push_ring(*from_outside);
+      queue_woken(*from_outside);
     }
     core.help_the_stuck(*this);
   }
@@ -329,7 +341,7 @@ stack& worker::take_stack(std::size_t size_bytes) {
     taken = core.stacks_of(size_bytes).take();
   }
   if (taken->fresh) {
-    prepare(taken->context, taken->bottom, taken->size_bytes, &stack_loop::main, taken);
+    prepare(taken->context, taken->bottom, taken->size_bytes, &stack_loop::main);
     taken->fresh = false;
   }
   return *taken;

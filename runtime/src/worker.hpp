@@ -1,8 +1,7 @@
-// A worker: one thread's share of a runtime. It owns three queues, a timer wheel, a driver and some spare stacks.
+// A worker: one thread's share of a runtime. It owns queues, a timer wheel, a driver and some spare stacks.
 //
-//   lifo_    the fiber woken last                     owner puts and takes; a peer may steal what has lain for a while
-//   ring_    fibers that were woken or have yielded   owner pushes and pops, peers steal half
-//   fresh_   fibers that have not started             owner takes the newest, peers (and every 64th turn the owner) the oldest
+//   ready_   fibers that peers may steal: the one woken last, those that were woken or have yielded, and those that have not
+//            started (ready_queues.hpp)
 //   inbox_   woken fibers pinned to this worker       anybody pushes, the owner pops
 //
 // A fiber that suspends picks its successor itself and switches to it directly, on its own stack: one switch, and no
@@ -12,11 +11,11 @@
 // Whoever is switched to first completes what the one it replaced has left to do (`arrive`): only then are that one's registers
 // saved, so only then may others see it:
 //
-//   yielded   → onto the ring
+//   yielded   → behind the woken ones
 //   parked    → its word's commit; runs on at once if it has been claimed and delivered meanwhile
 //   ended     → its stack goes to the spare ones
 //
-// First switch of a fiber: `bind` gives it a spare stack, whose loop (`stack_main`) finds it as its occupant. Last switch:
+// First switch of a fiber: `bind` gives it a spare stack, whose loop (`stack_loop`) finds it as its occupant. Last switch:
 // the loop, back from `run_to_end`, picks a successor; a fresh one is run by the same loop on the same stack without
 // any switch; else the stack is left as spare and the next one resumed.
 #pragma once
@@ -33,9 +32,7 @@
 #include "execution.hpp"
 #include "fiber_control.hpp"
 #include "injection_queue.hpp"
-#include "lifo_slot.hpp"
-#include "run_ring.hpp"
-#include "spawn_deque.hpp"
+#include "ready_queues.hpp"
 #include "stack_pool.hpp"
 #include "timer_wheel.hpp"
 
@@ -77,7 +74,7 @@ public:
 
   // --- execution.cpp's side of a switch -------------------------------------------------------------------------
 
-  execution* leaving = nullptr;  // written before a switch, read by the side that is switched to
+  execution* entering = nullptr;  // written before a switch that may be a stack's first, read by its first frame
   exception_state* exception_globals = nullptr;  // of the thread that this worker runs on
 
   // --- called from a fiber on this worker ----------------------------------------------------------------------
@@ -132,7 +129,7 @@ public:
   void push_pinned(fiber_control& fiber) noexcept;
 
   /// What a peer may take: whether the queues hold anything.
-  [[nodiscard]] bool has_stealable() const noexcept { return ring_.size() != 0 || fresh_.size() != 0; }
+  [[nodiscard]] bool has_stealable() const noexcept { return ready_.size() != 0; }
 
   /// Its newest driver. It may be asleep in an older one: `wake` says how that is handled.
   [[nodiscard]] driver& current_driver() const noexcept { return *driver_.load(std::memory_order_seq_cst); }
@@ -161,12 +158,10 @@ public:
 private:
   friend struct stack_loop;
 
-  enum class left_by : std::uint8_t { scheduler, yielded, parked, ended };
-
   // Go and tokio look every 64 turns; here it is a multiple of 8 because one counter times both this and the fresh fibers.
   static constexpr std::uint32_t turns_between_looks = 64;
-  static constexpr unsigned lifo_runs_limit = 3;
-  static constexpr int lifo_patience = 100;  // pauses: a few microseconds
+  static constexpr unsigned next_runs_limit = 3;  // of the slot in a row
+  static constexpr int next_patience = 100;  // pauses, a few microseconds, before a peer takes what lies in the slot
   static constexpr std::chrono::microseconds help_interval{200};  // between looks at a peer that is stuck
   static constexpr std::size_t spare_stacks_limit = 64;
   static constexpr std::size_t free_controls_limit = 256;
@@ -182,12 +177,13 @@ private:
   void occupy(fiber_control& next, stack& on) noexcept;
   void note_running(fiber_control& next) noexcept;
   void leave(fiber_control& self, left_by how, fiber_control* next) noexcept;
-  void arrive() noexcept;
+  static void arrive(arrival came) noexcept;
   void run_from_scheduler(fiber_control& next) noexcept;
 
   // Queues.
-  void push_ring(fiber_control& fiber) noexcept;
-  void push_full_ring(fiber_control& fiber) noexcept;
+  void queue_woken(fiber_control& fiber) noexcept;
+  void grow_and_queue(fiber_control& fiber) noexcept;
+  void prefetch_woken() const noexcept;
   void notify_peer() noexcept;
 
   // The scheduler's turn.
@@ -201,9 +197,7 @@ private:
   stack& take_stack(std::size_t size_bytes);
   void give_stack(stack& idle) noexcept;
 
-  lifo_slot<fiber_control> lifo_;
-  run_ring<fiber_control> ring_;
-  spawn_deque<fiber_control> fresh_;
+  ready_queues<fiber_control> ready_;
   injection_queue inbox_;
   timer_wheel timers_;
 
@@ -211,13 +205,10 @@ private:
   const bool stepped_;  // one eighth of the switches goes through the scheduler, so that a turn stays short
   execution scheduler_;
   thread_state* state_ = nullptr;  // of the thread it runs on
-  left_by left_ = left_by::scheduler;
-  fiber_control* left_fiber_ = nullptr;
-  stack* left_stack_ = nullptr;
   fiber_control* unstartable_ = nullptr;
   std::exception_ptr unstartable_why_;
   std::uint32_t looks_in_ = turns_between_looks;  // switches until the scheduler is due
-  unsigned lifo_runs_ = 0;
+  unsigned next_runs_ = 0;
   bool searching_ = false;
   bool slept_ = false;  // between the two ends of `sleep`: whether the driver was polled
   time_point now_;

@@ -115,30 +115,26 @@ fiber_control* worker::search() noexcept {
 }
 
 fiber_control* worker::steal_from(worker& victim, bool last_round) noexcept {
-  const std::size_t before = ring_.size();
-  if (fiber_control* const found = victim.ring_.steal(ring_)) {
-    counters.steals.add(1 + ring_.size() - before);
-    return found;
-  }
-  if (fiber_control* const found = victim.fresh_.take_oldest()) {
-    counters.steals.add();
+  const std::size_t before = ready_.size();
+  if (fiber_control* const found = victim.ready_.steal(ready_)) {
+    counters.steals.add(1 + ready_.size() - before);
     return found;
   }
   if (victim.stuck() && help(victim)) {
-    return ring_.pop();
+    return ready_.pop_woken();
   }
   if (last_round) {
     // The slot's fiber is about to run where its data is hot, unless its worker is busy with another for longer than it
     // takes to look again.
-    if (fiber_control* const seen = victim.lifo_.peek()) {
+    if (fiber_control* const seen = victim.ready_.peek_next()) {
       const std::uint64_t switches = victim.counters.switches.get();
-      for (int i = 0; i != lifo_patience; ++i) {
+      for (int i = 0; i != next_patience; ++i) {
         std_atomics::pause();
-        if (victim.lifo_.peek() != seen || victim.counters.switches.get() != switches) {
+        if (victim.ready_.peek_next() != seen || victim.counters.switches.get() != switches) {
           return nullptr;
         }
       }
-      if (victim.lifo_.steal(seen)) {
+      if (victim.ready_.steal_next(seen)) {
         counters.steals.add();
         return seen;
       }

@@ -205,6 +205,8 @@ struct atomics {
     explorer::current().heavy_fence(s);
   }
   static void pause() noexcept { explorer::current().pause(); }
+  static void yield() noexcept { explorer::current().pause(); }
+  static constexpr int patience = 1;
 };
 
 }  // namespace model

@@ -219,6 +219,7 @@ memory::access memory::finish_load(int thread, location_id id, std::size_t place
   const store_index s = l.order[place];
   observe(t, id, s, order);
   note_read(t, id);
+  bound_promises(thread, id, s, false);
   tick(thread);
   return {l.stores[s].value, {}, true, l.order.size() - 1 - place};
 }
@@ -270,6 +271,7 @@ memory::access memory::store(int thread, location_id id, word value, std::memory
   const std::size_t behind = l.order.size() - place;
   const store_index s = insert(t, id, place, record, is_sc(order));
   locations_[id].stores[s].release = releases(order) ? snapshot(t.current) : t.released;
+  bound_promises(thread, id, s, true);
   meet_early_loads(thread, id, s);
   tick(thread);
   return {value, value, true, behind};
@@ -294,6 +296,7 @@ memory::access memory::finish_rmw(int thread, location_id id, std::size_t place,
   const store_index s = insert(t, id, place + 1, record, is_sc(order));
   const knowledge* own = releases(order) ? snapshot(t.current) : t.released;
   l.stores[s].release = merged(read.release, own);
+  bound_promises(thread, id, s, true);
   meet_early_loads(thread, id, s);
   tick(thread);
   return {read.value, desired, true, behind};

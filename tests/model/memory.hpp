@@ -239,10 +239,15 @@ private:
     std::uint64_t event;
     word value;
     bool kept = false;  // of a promise: the store has run
+    // Of a promise: what the same thread next read or wrote there, which coherence puts behind what the promise has read.
+    bool bounded = false;
+    bool bound_is_own = false;  // written, not read
+    store_index bound = 0;
   };
 
   access load_or_promise(int thread, location_id id, std::size_t oldest);
   void meet_early_loads(int thread, location_id id, store_index s);
+  void bound_promises(int thread, location_id id, store_index s, bool written);
 
   thread_state& at(int thread) { return threads_[static_cast<std::size_t>(thread)]; }
   location& use(int thread, location_id id);

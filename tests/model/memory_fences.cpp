@@ -74,11 +74,11 @@ memory::access memory::load_or_promise(int thread, location_id id, std::size_t o
   const std::size_t chosen = arbiter_.choose_load(count, event);
   if (chosen < count) {
     const access a = finish_load(thread, id, newest - chosen, std::memory_order_relaxed);
-    loads_.push_back({id, thread, clock, event, a.value});
+    loads_.push_back({.id = id, .thread = thread, .clock = clock, .event = event, .value = a.value});
     return a;
   }
   const word value = arbiter_.later_value(event, chosen - count);
-  promises_.push_back({id, thread, clock, event, value});
+  promises_.push_back({.id = id, .thread = thread, .clock = clock, .event = event, .value = value});
   mix(t, mix_hash(value.low, value.high) + 0x9f0);
   tick(thread);
   return {value, {}, true, 0};
@@ -97,9 +97,22 @@ void memory::meet_early_loads(int thread, location_id id, store_index s) {
         arbiter_.offer_later_value(load.event, l.stores[s].value);
   for (early_load& promise : promises_) {
     if (promise.kept || !unordered(promise) || !(promise.value == l.stores[s].value)) continue;
+    // Coherence: a thread's later accesses are not before its earlier ones in modification order.
+    if (promise.bounded && (promise.bound_is_own ? position(l, s) >= position(l, promise.bound)
+                                                 : position(l, s) > position(l, promise.bound)))
+      continue;
     promise.kept = true;
     view& seen = at(promise.thread).current.stores;
     seen.set(id, later(l, seen.at(id), s));
+  }
+}
+
+void memory::bound_promises(int thread, location_id id, store_index s, bool written) {
+  for (early_load& promise : promises_) {
+    if (promise.id != id || promise.thread != thread || promise.bounded) continue;
+    promise.bounded = true;
+    promise.bound_is_own = written;
+    promise.bound = s;
   }
 }
 

@@ -1,0 +1,165 @@
+// The runnable fibers of one worker that its peers may take, behind one steal_lock:
+//
+//   slot_    the fiber woken last: it runs next, while what it was handed is still in the cache. A peer takes it only if it has
+//            lain there for a while (worker_idle.cpp says how long)
+//   woken_   fibers that were woken or have yielded: first in, first out. A peer takes the older half
+//   fresh_   fibers that have not started. The owner takes the newest, so that a tree of fibers runs depth first on few stacks
+//            (DESIGN §4 has the figures); a peer takes the oldest, which are the largest pieces of such a tree
+//
+// The owner puts into the slot with the lock, because that may displace; into the queues without.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+
+#include "steal_lock.hpp"
+#include "work_queue.hpp"
+
+namespace aramid::inline v0::detail {
+
+template <class T, class Atomics = asymmetric_atomics, std::size_t Capacity = 256>
+class ready_queues {
+public:
+  /// The most a peer takes at once: more would only move the imbalance.
+  static constexpr std::size_t steal_limit = 32;
+
+  using queue = work_queue<T, Atomics, Capacity>;
+
+  // --- the owner ---------------------------------------------------------------------------------------------------
+
+  /// Throws std::bad_alloc and is unchanged if there is no memory.
+  void push_woken(T* item) { push(woken_, item); }
+  void push_fresh(T* item) { push(fresh_, item); }
+
+  /// False, and nothing done, if the queue has to grow first.
+  bool try_push_woken(T* item) noexcept { return woken_.try_push(item); }
+
+  /// Puts `item` into the slot and returns what it displaces, which is then the caller's to queue.
+  T* put_next(T* item) noexcept {
+    // Nobody else fills the slot: one that is seen empty stays so.
+    if (slot_.load(std::memory_order_relaxed) == nullptr) {
+      // release: pairs with a thief's acquire.
+      slot_.store(item, std::memory_order_release);
+      return nullptr;
+    }
+    lock_.enter();
+    T* const displaced = slot_.load(std::memory_order_relaxed);
+    slot_.store(item, std::memory_order_relaxed);  // leave releases
+    lock_.leave();
+    return displaced;
+  }
+
+  [[nodiscard]] bool has_next() const noexcept {
+    return slot_.load(std::memory_order_relaxed) != nullptr;
+  }
+
+  /// What lies in the slot, or nullptr.
+  T* take_next() noexcept {
+    if (!has_next()) {
+      return nullptr;
+    }
+    lock_.enter();
+    T* const item = slot_.load(std::memory_order_relaxed);
+    slot_.store(nullptr, std::memory_order_relaxed);
+    lock_.leave();
+    return item;
+  }
+
+  T* pop_woken() noexcept {
+    if (woken_.size() == 0) {
+      return nullptr;
+    }
+    lock_.enter();
+    T* const item = woken_.pop_oldest();
+    lock_.leave();
+    return item;
+  }
+
+  T* pop_newest_fresh() noexcept { return pop_fresh(&queue::pop_newest); }
+  T* pop_oldest_fresh() noexcept { return pop_fresh(&queue::pop_oldest); }
+
+  /// For prefetching.
+  [[nodiscard]] const queue& woken() const noexcept { return woken_; }
+
+  // --- a peer ------------------------------------------------------------------------------------------------------
+
+  /// Takes the older half of the woken ones, or if there are none the oldest fresh one: returns the first and adds the others to
+  /// `into`, the caller's own. nullptr if there was nothing or somebody was in the way.
+  T* steal(ready_queues& into) noexcept {
+    if (size() == 0 || !lock_.try_enter()) {
+      return nullptr;
+    }
+    T* const first = woken_.pop_oldest();
+    if (first == nullptr) {
+      T* const oldest = fresh_.pop_oldest();
+      lock_.exit();
+      return oldest;
+    }
+    T* others[steal_limit];
+    // Room there is: who steals has run out. The queues of a model are small.
+    const std::size_t wanted = std::min({woken_.size() / 2, steal_limit, into.woken_.room()});
+    std::size_t count = 0;
+    while (count != wanted && (others[count] = woken_.pop_oldest()) != nullptr) {
+      ++count;
+    }
+    lock_.exit();
+    for (std::size_t i = 0; i != count; ++i) {
+      (void)into.try_push_woken(others[i]);
+    }
+    return first;
+  }
+
+  /// What lies in the slot now. Never to be dereferenced: the owner may take it meanwhile.
+  [[nodiscard]] T* peek_next() const noexcept { return slot_.load(std::memory_order_relaxed); }
+
+  /// Takes `seen` out of the slot if it still (or again) lies there.
+  bool steal_next(T* seen) noexcept {
+    if (!lock_.try_enter()) {
+      return false;
+    }
+    const bool there = slot_.load(std::memory_order_acquire) == seen;
+    if (there) {
+      slot_.store(nullptr, std::memory_order_relaxed);
+    }
+    lock_.exit();
+    return there;
+  }
+
+  // --- any thread --------------------------------------------------------------------------------------------------
+
+  /// How many lie in the two queues.
+  [[nodiscard]] std::size_t size() const noexcept { return woken_.size() + fresh_.size(); }
+
+private:
+  void push(queue& into, T* item) {
+    while (!into.try_push(item)) {
+      lock_.enter();
+      try {
+        into.grow();
+      } catch (...) {
+        lock_.leave();
+        throw;
+      }
+      lock_.leave();
+    }
+  }
+
+  T* pop_fresh(T* (queue::*pop)()) noexcept {
+    if (fresh_.size() == 0) {
+      return nullptr;
+    }
+    lock_.enter();
+    T* const item = (fresh_.*pop)();
+    lock_.leave();
+    return item;
+  }
+
+  steal_lock<Atomics> lock_;
+  typename Atomics::template atomic<T*> slot_{
+      nullptr};  // filled by the owner; emptied by who holds the lock
+  queue woken_;
+  queue fresh_;
+};
+
+}  // namespace aramid::inline v0::detail
