@@ -17,6 +17,7 @@
 #include <aramid/detail/runtime_ref.hpp>
 
 #include "assert.hpp"
+#include "asymmetric_fence.hpp"
 #include "control_pool.hpp"
 #include "failure_text.hpp"
 #include "fiber_control.hpp"
@@ -141,8 +142,9 @@ void* fiber_storage(fiber_control* fiber) noexcept { return fiber->box; }
 
 void start_fiber(fiber_control* fiber) noexcept {
   runtime_core& core = *fiber->core;
-  // seq_cst: either `stop`'s walk finds this fiber, or we see that it is stopping. Its release half pairs with try_reference.
-  fiber->references.store(2, std::memory_order_seq_cst);
+  fiber->life.begin();
+  // Pairs with the heavy fence in `stop`: either its walk finds this fiber, or we see that it is stopping.
+  asymmetric_atomics::light_fence();
   if (ARAMID_UNLIKELY(core.stopping())) {
     fiber->request_cancel();
   }
@@ -217,9 +219,14 @@ void fiber_control::drop_callable() noexcept {
 void fiber_control::announce_end() noexcept {
   join_observer* joiners = nullptr;
   std::unique_ptr<done_callback> calls;
+  bool failed_alone = false;
+  bool stays = false;
+  bool has_handle = false;
   {
-    const std::lock_guard lock(observers_lock);
-    done.store(true, std::memory_order_release);
+    const std::lock_guard lock(life);
+    failed_alone = detached && outcome == fiber_outcome::threw;
+    stays = group != nullptr || failed_alone;
+    has_handle = life.end(stays);
     // Claimed under the lock: an observer that is still linked has not left. A claimed one stands still until we deliver;
     // one that was lost has its link no more.
     for (join_observer* each = std::exchange(observers, nullptr); each != nullptr;) {
@@ -232,49 +239,34 @@ void fiber_control::announce_end() noexcept {
     }
     calls = std::move(callbacks);
   }
+  // From here on the block is somebody else's, unless it stays or has no handle.
   while (joiners != nullptr) {
     deliver(std::exchange(joiners, joiners->next)->token);
   }
   for (; calls != nullptr; calls = std::move(calls->next)) {
     calls->call();
   }
-  if (outcome == fiber_outcome::threw && detached.load(std::memory_order_acquire)) {
+  if (ARAMID_UNLIKELY(failed_alone)) {
     terminate_detached(*this);
   }
-  give_up_life();
-}
-
-void fiber_control::give_up_life() noexcept {
-  if (group != nullptr) {
+  if (!has_handle) {
+    drop_result();
+  }
+  if (stays) {
     // The result is gone before the group may be: no child's object outlives the block.
-    if ((references.fetch_or(ended_bit, std::memory_order_acq_rel) & handle_gone_bit) != 0) {
-      drop_result();
-    }
     group->child_ended(*this);  // the last touch of the group
-    drop_reference();
-    return;
+    leave(holder::runtime);
+  } else if (!has_handle) {
+    retire();
   }
-  std::uint32_t count = references.load(std::memory_order_acquire);
-  while ((count & handle_gone_bit) == 0) {
-    if (references.compare_exchange_weak(count, (count | ended_bit) - 1, std::memory_order_acq_rel,
-                                         std::memory_order_acquire)) {
-      return;
-    }
-  }
-  drop_result();
-  drop_reference();
 }
 
 void fiber_control::release_handle() noexcept {
-  std::uint32_t count = references.load(std::memory_order_acquire);
-  while ((count & ended_bit) == 0) {
-    if (references.compare_exchange_weak(count, (count | handle_gone_bit) - 1, std::memory_order_acq_rel,
-                                         std::memory_order_acquire)) {
-      return;
-    }
+  if (!life.done() && life.leave_early()) {
+    return;
   }
   drop_result();
-  drop_reference();
+  leave(holder::handle);
 }
 
 void fiber_control::drop_result() noexcept {
@@ -283,33 +275,18 @@ void fiber_control::drop_result() noexcept {
   }
 }
 
-void fiber_control::drop_reference() noexcept {
-  if ((references.fetch_sub(1, std::memory_order_acq_rel) & count_bits) != 1) {
-    return;
-  }
+void fiber_control::retire() noexcept {
   bound = nullptr;
   error = nullptr;
   outcome = fiber_outcome::running;
-  done.store(false, std::memory_order_relaxed);
-  detached.store(false, std::memory_order_relaxed);
-  error_heard = false;
+  detached = false;
+  error_heard.store(false, std::memory_order_relaxed);
   group = nullptr;
   on = home = nullptr;
   callbacks = nullptr;
-  references.store(0, std::memory_order_relaxed);  // the two bits; nobody counts from zero
+  life.clear();
   reset_cancellation();
   recycle(*this);
-}
-
-bool fiber_control::try_reference() noexcept {
-  std::uint32_t count = references.load(std::memory_order_relaxed);
-  while ((count & count_bits) != 0) {
-    // acquire: pairs with the release at birth.
-    if (references.compare_exchange_weak(count, count + 1, std::memory_order_acquire, std::memory_order_relaxed)) {
-      return true;
-    }
-  }
-  return false;
 }
 
 // --- handles ---------------------------------------------------------------------------------------------------------------
@@ -317,16 +294,16 @@ bool fiber_control::try_reference() noexcept {
 void release_fiber(fiber_control* fiber) noexcept { fiber->release_handle(); }
 
 void detach_fiber(fiber_control* fiber) noexcept {
-  fiber->detached.store(true, std::memory_order_release);
-  const std::lock_guard lock(fiber->observers_lock);
-  if (fiber->done.load(std::memory_order_acquire) && fiber->outcome == fiber_outcome::threw) {
+  const std::lock_guard lock(fiber->life);
+  fiber->detached = true;
+  if (fiber->life.done() && fiber->outcome == fiber_outcome::threw) {
     terminate_detached(*fiber);
   }
 }
 
 void cancel_fiber(fiber_control* fiber) noexcept { fiber->request_cancel(); }
 
-bool fiber_done(const fiber_control* fiber) noexcept { return fiber->done.load(std::memory_order_acquire); }
+bool fiber_done(const fiber_control* fiber) noexcept { return fiber->life.done(); }
 
 fiber_id id_of(const fiber_control* fiber) noexcept { return fiber->id; }
 
@@ -334,8 +311,8 @@ void on_fiber_done(fiber_control* fiber, std::function<void()> callback) {
   auto made = std::make_unique<done_callback>();
   made->call = std::move(callback);
   {
-    const std::lock_guard lock(fiber->observers_lock);
-    if (!fiber->done.load(std::memory_order_relaxed)) {
+    const std::lock_guard lock(fiber->life);
+    if (!fiber->life.done()) {
       made->next = std::move(fiber->callbacks);
       fiber->callbacks = std::move(made);
     }
@@ -353,8 +330,8 @@ wake_reason observe(fiber_control& fiber, time_point deadline, cancellable may_c
   parker wait(may_cancel);
   self.token = wait.token();
   {
-    const std::lock_guard lock(fiber.observers_lock);
-    if (fiber.done.load(std::memory_order_relaxed)) {
+    const std::lock_guard lock(fiber.life);
+    if (fiber.life.done()) {
       return wake_reason::notified;
     }
     self.next = fiber.observers;
@@ -362,7 +339,7 @@ wake_reason observe(fiber_control& fiber, time_point deadline, cancellable may_c
   }
   const wake_reason reason = wait.park_until(deadline);
   if (reason != wake_reason::notified) {
-    const std::lock_guard lock(fiber.observers_lock);
+    const std::lock_guard lock(fiber.life);
     for (join_observer** link = &fiber.observers; *link != nullptr; link = &(*link)->next) {
       if (*link == &self) {
         *link = self.next;
@@ -381,7 +358,7 @@ bool wait_fiber(fiber_control* fiber, time_point deadline) {
   }
   enter_wait();
   // acquire: pairs with announce_end.
-  if (fiber->done.load(std::memory_order_acquire)) {
+  if (fiber->life.done()) {
     return true;
   }
   const wake_reason reason = observe(*fiber, deadline, cancellable::yes);
@@ -394,7 +371,7 @@ bool wait_fiber(fiber_control* fiber, time_point deadline) {
 void check_outcome(fiber_control* fiber) {
   switch (fiber->outcome) {
     case fiber_outcome::threw: {
-      fiber->error_heard = true;
+      fiber->error_heard.store(true, std::memory_order_relaxed);
       // The joiner's from now on, so that it dies where it is handled; of a group's child the group keeps it too.
       const std::exception_ptr error = fiber->group == nullptr ? std::move(fiber->error) : fiber->error;
       std::rethrow_exception(error);
@@ -414,10 +391,10 @@ void cancel_and_join_fiber(fiber_control* fiber) noexcept {
     std::terminate();
   }
   fiber->request_cancel();
-  if (!fiber->done.load(std::memory_order_acquire)) {
+  if (!fiber->life.done()) {
     (void)observe(*fiber, time_point::max(), cancellable::no);
   }
-  if (fiber->outcome == fiber_outcome::threw && !fiber->error_heard) {
+  if (fiber->outcome == fiber_outcome::threw && !fiber->error_heard.load(std::memory_order_relaxed)) {
     log_line("aramid: " + describe(*fiber) + " failed and nobody joined it: " + failure_text(fiber->error));
   }
 }

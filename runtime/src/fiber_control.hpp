@@ -4,12 +4,10 @@
 //   new ──start──► ready ──► running ◄──► suspended        (the queues and park_word carry these)
 //                              │
 //                              ▼ body left, callable destroyed
-//                            done: outcome set, then done_ (release), then observers are called, then the runtime's
-//                            reference is dropped
+//                            done: outcome set, then the end announced: observers are called, and the runtime lets go
 //
-// No reference until it is started, so that nobody finds a block half made; then two: the runtime's, dropped as the last act of
-// the fiber's end, and the handle's. Whoever comes second of these two destroys the result. The block goes back to the pool with
-// the last reference of any kind. `park_word`'s epoch survives that.
+// Who holds the block, and who takes it back to the pool: fiber_life.hpp. The result is dropped by whoever comes second, the end
+// or the release of the handle. `park_word`'s epoch survives the block's lives.
 #pragma once
 
 #include <atomic>
@@ -21,9 +19,9 @@
 #include <string_view>
 
 #include <aramid/detail/fiber_handle.hpp>
-#include <aramid/detail/spin_lock.hpp>
 
 #include "execution.hpp"
+#include "fiber_life.hpp"
 #include "stack_pool.hpp"
 #include "waiter.hpp"
 
@@ -33,7 +31,7 @@ class worker;
 class runtime_core;
 class group_core;
 
-/// Somebody who waits for a fiber's end. In the joiner's frame; linked under the fiber's observers_lock, and once claimed,
+/// Somebody who waits for a fiber's end. In the joiner's frame; linked under the lock of the fiber's life, and once claimed,
 /// by who announces the end, until that delivers.
 struct join_observer {
   park_token token;
@@ -69,15 +67,13 @@ public:
   stack* bound = nullptr;    // from its first run to its end
   worker* home = nullptr;    // pinned: where it must run
 
-  std::atomic<std::uint32_t> references{0};
-  std::atomic<bool> detached{false};
-  std::atomic<bool> done{false};      // release: outcome, result and error are set
-
-  spin_lock observers_lock;
-  join_observer* observers = nullptr;              // under observers_lock, as is the next
+  using holder = fiber_life<>::holder;
+  fiber_life<> life;
+  bool detached = false;                // under life's lock, as are the next
+  join_observer* observers = nullptr;
   std::unique_ptr<done_callback> callbacks;
 
-  // Written by the fiber before `done`.
+  // Written by the fiber before it is done.
   fiber_outcome outcome = fiber_outcome::running;
   std::atomic<bool> error_heard{false};  // somebody has been given `error`
   std::exception_ptr error;
@@ -95,30 +91,26 @@ public:
   /// Ends it with `why` in place of running it: there was no memory for a stack. On worker `by`, from the scheduler.
   void fail_to_start(worker& by, std::exception_ptr why) noexcept;
 
-  /// The handle's reference, and with it the claim to the result.
+  /// The handle goes, and with it the claim to the result.
   void release_handle() noexcept;
 
-  void add_reference() noexcept { references.fetch_add(1, std::memory_order_relaxed); }
-  void drop_reference() noexcept;
-
-  /// A reference, if the block is still referenced at all: for those who found it by walking the pool.
-  [[nodiscard]] bool try_reference() noexcept;
+  /// One of those that hold the block needs it no more.
+  void leave(holder who) noexcept {
+    if (life.leave(who)) {
+      retire();
+    }
+  }
 
   static constexpr std::size_t inline_align = 16;
   [[nodiscard]] void* inline_storage() noexcept;
   [[nodiscard]] static constexpr std::size_t inline_bytes() noexcept;
 
 private:
-  // In `references`, beside the count: whether the fiber has ended, and whether its handle is gone.
-  static constexpr std::uint32_t ended_bit = std::uint32_t{1} << 31;
-  static constexpr std::uint32_t handle_gone_bit = std::uint32_t{1} << 30;
-  static constexpr std::uint32_t count_bits = handle_gone_bit - 1;
-
   void invoke_body() noexcept;
   void drop_callable() noexcept;
   void announce_end() noexcept;
-  void give_up_life() noexcept;
   void drop_result() noexcept;
+  void retire() noexcept;
 };
 
 inline void* fiber_control::inline_storage() noexcept {

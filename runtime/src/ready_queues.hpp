@@ -2,7 +2,8 @@
 //
 //   slot_    the fiber woken last: it runs next, while what it was handed is still in the cache. A peer takes it only if it has
 //            lain there for a while (worker_idle.cpp says how long)
-//   woken_   fibers that were woken or have yielded: first in, first out. A peer takes the older half
+//   woken_   fibers that were woken or have yielded: first in, first out. A peer takes the older half; a single one, which is about to
+//            run where its data is, only if there is nothing else
 //   fresh_   fibers that have not started. The owner takes the newest, so that a tree of fibers runs depth first on few stacks
 //            (DESIGN §4 has the figures); a peer takes the oldest, which are the largest pieces of such a tree
 //
@@ -77,37 +78,37 @@ public:
   }
 
   T* pop_newest_fresh() noexcept { return pop_fresh(&queue::pop_newest); }
+  /// For fairness: newest first alone could leave one for ever.
   T* pop_oldest_fresh() noexcept { return pop_fresh(&queue::pop_oldest); }
 
-  /// For prefetching.
+  // To look at only.
   [[nodiscard]] const queue& woken() const noexcept { return woken_; }
+  [[nodiscard]] const queue& fresh() const noexcept { return fresh_; }
 
   // --- a peer ------------------------------------------------------------------------------------------------------
 
-  /// Takes the older half of the woken ones, or if there are none the oldest fresh one: returns the first and adds the others to
+  /// Takes the older half of the woken ones, or the oldest fresh one: returns the first and adds the others to
   /// `into`, the caller's own. nullptr if there was nothing or somebody was in the way.
   T* steal(ready_queues& into) noexcept {
     if (size() == 0 || !lock_.try_enter()) {
       return nullptr;
     }
-    T* const first = woken_.pop_oldest();
-    if (first == nullptr) {
-      T* const oldest = fresh_.pop_oldest();
-      lock_.exit();
-      return oldest;
-    }
-    T* others[steal_limit];
-    // Room there is: who steals has run out. The queues of a model are small.
-    const std::size_t wanted = std::min({woken_.size() / 2, steal_limit, into.woken_.room()});
+    T* taken[steal_limit];
     std::size_t count = 0;
-    while (count != wanted && (others[count] = woken_.pop_oldest()) != nullptr) {
-      ++count;
+    if (woken_.size() < 2 && (taken[0] = fresh_.pop_oldest()) != nullptr) {
+      count = 1;
+    } else {
+      // Room there is: who steals has run out. The queues of a model are small.
+      const std::size_t wanted = std::min({(woken_.size() + 1) / 2, steal_limit, into.woken_.room() + 1});
+      while (count != wanted && (taken[count] = woken_.pop_oldest()) != nullptr) {
+        ++count;
+      }
     }
     lock_.exit();
-    for (std::size_t i = 0; i != count; ++i) {
-      (void)into.try_push_woken(others[i]);
+    for (std::size_t i = 1; i < count; ++i) {
+      (void)into.try_push_woken(taken[i]);
     }
-    return first;
+    return count != 0 ? taken[0] : nullptr;
   }
 
   /// What lies in the slot now. Never to be dereferenced: the owner may take it meanwhile.

@@ -140,12 +140,12 @@ bool runtime_core::wait_until_ended(time_point deadline) noexcept {
 void runtime_core::cancel_all() noexcept {
   for_each_control(
       [](fiber_control& each, void* core) {
-        // A reference pins the life that it finds; whose life that is can be read only then.
-        if (each.try_reference()) {
-          if (each.core == core && !each.done.load(std::memory_order_relaxed)) {
-            each.request_cancel();
-          }
-          each.drop_reference();
+        if (!each.life.is_alive()) {
+          return;
+        }
+        const std::lock_guard lock(each.life);
+        if (each.life.is_alive() && each.core == core) {
+          each.request_cancel();
         }
       },
       this);
@@ -160,10 +160,12 @@ void runtime_core::stop(std::chrono::milliseconds grace) {
     return;
   }
   waiting_.store(true, std::memory_order_seq_cst);
+  asymmetric_atomics::heavy_fence();  // pairs with worker::count_ended
   const time_point deadline =
       grace.count() > 0 ? deadline_after(clamped(grace)) : time_point::min();
   (void)wait_until_ended(deadline);
   stopping_.store(true, std::memory_order_seq_cst);
+  asymmetric_atomics::heavy_fence();  // pairs with start_fiber
   cancel_all();
   (void)wait_until_ended(time_point::max());
   end_threads();

@@ -49,7 +49,7 @@ public:
   [[nodiscard]] worker& worker_at(unsigned index) const noexcept { return *workers_[index]; }
   [[nodiscard]] bool stepped() const noexcept { return stepped_; }
   /// Whether `stop` waits for fibers to end.
-  [[nodiscard]] bool ends_awaited() const noexcept { return waiting_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] bool ends_awaited() const noexcept { return waiting_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool stopping() const noexcept { return stopping_.load(std::memory_order_seq_cst); }
   [[nodiscard]] bool exiting() const noexcept { return exiting_.load(std::memory_order_acquire); }
 

@@ -3,26 +3,33 @@
 // read-modify-write or fence (4.7 ns each here, as much as a whole switch); the thief pays, with a heavy fence.
 //
 //   owner   1. owner_ = true
-//           2. light fence                                                (pairs with 5)
-//           3. looks at thief_; if it is set: owner_ = false, waits until it is clear, begins again
+//           2. light fence                                                (pairs with 6)
+//           3. looks at visit_; if a thief is there: owner_ = false, granted_ = that visit (release), waits until it is over, begins again
 //           …  takes, then owner_ = false (release)
-//   thief   4. thief_: false → true, or gives up: another thief is there
-//           5. heavy fence                                                (pairs with 2)
-//           6. looks at owner_ until it is clear, or gives up after a while: its thread may have lost its CPU
-//           …  takes, then thief_ = false (release)
+//   thief   4. visit_: even → odd, or gives up: another thief is there
+//           5. looks for a while whether granted_ is its visit: an owner that switches often comes by soon. If so it is inside
+//           6. else heavy fence                                           (pairs with 2)
+//           7. looks at owner_ until it is false, or gives up after a while: the owner's thread may have lost its CPU
+//           …  takes, then visit_: odd → even (release)
 //
-// Of 1 (store) … 3 (load) and 4 (store) … 6 (load), with the fences between, at least one load sees the other's store: they are never
-// both inside. Both let go with release and look with acquire, so what one has done happens before what the other does.
+// An owner that has granted a visit waits for its end. Otherwise, of 1 (store) … 3 (load) and 4 (store) … 7 (load), with the fences
+// between, at least one load sees the other's store. So they are never both inside. Both let go with release and look with acquire:
+// what one has done happens before what the other does.
 //
-// The owner's wait is for a few dozen instructions of the thief and its fence; a thief that loses its CPU in there is waited for
-// with sched_yield.
+// The owner's wait is for a few dozen instructions of the thief, and in the second case its fence; a thief that loses its CPU in
+// there is waited for with sched_yield.
+//
+// Why 5: a heavy fence interrupts every running thread of the process, 15 to 20 µs here with one. Trees of a million tiny fibers on two
+// workers took 5 times as long with a fence for each steal.
 //
 // Rejected: queues that owner and thieves take from by CAS (Chase and Lev's deque, and a ring with one CAS per pop): one or two
 // read-modify-writes for each switch. They were here before; runtime/README.md has the figures. An optimistic owner that takes first
-// and then looks whether a thief has come: it saves one store and needs a protocol for taking back, in every queue.
+// and then looks whether a thief has come: it saves one store and needs a protocol for taking back, in every queue. Only to ask,
+// without 6: a fiber that hogs its thread never answers, and what lies behind it would be stranded.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 #include <aramid/detail/config.hpp>
 
@@ -38,19 +45,30 @@ public:
     owner_.store(true, std::memory_order_relaxed);
     Atomics::light_fence();
     // acquire: pairs with exit.
-    while (ARAMID_UNLIKELY(thief_.load(std::memory_order_acquire))) {
-      wait_for_thief();
+    const std::uint32_t visit = visit_.load(std::memory_order_acquire);
+    if (ARAMID_UNLIKELY(is_inside(visit))) {
+      wait_for_thief(visit);
     }
   }
   void leave() noexcept { owner_.store(false, std::memory_order_release); }
 
   /// Any peer. If it returns true `exit` must follow soon.
   bool try_enter() noexcept {
-    if (thief_.load(std::memory_order_relaxed) ||
-        thief_.exchange(true, std::memory_order_relaxed)) {
+    std::uint32_t visit = visit_.load(std::memory_order_relaxed);
+    // Relaxed: what the thief before has done comes with the grant or the fence.
+    if (is_inside(visit) || !visit_.compare_exchange_strong(visit, visit + 1, std::memory_order_relaxed,
+                                                            std::memory_order_relaxed)) {
       return false;
     }
-    Atomics::heavy_fence();  // also acquires what the thief before has done
+    ++visit;
+    for (int i = 0; i != Atomics::patience; ++i) {
+      // acquire: pairs with wait_for_thief.
+      if (granted_.load(std::memory_order_acquire) == visit) {
+        return true;
+      }
+      Atomics::pause();
+    }
+    Atomics::heavy_fence();
     for (int i = 0; i != Atomics::patience; ++i) {
       // acquire: pairs with leave.
       if (!owner_.load(std::memory_order_acquire)) {
@@ -61,21 +79,30 @@ public:
     exit();
     return false;
   }
-  void exit() noexcept { thief_.store(false, std::memory_order_release); }
-
-private:
-  __attribute__((noinline)) void wait_for_thief() noexcept {
-    // release, as in leave: this was no visit, but a later look of the thief may read it.
-    owner_.store(false, std::memory_order_release);
-    for (int i = 0; thief_.load(std::memory_order_relaxed); ++i) {
-      i < Atomics::patience ? Atomics::pause() : Atomics::yield();
-    }
-    owner_.store(true, std::memory_order_relaxed);
-    Atomics::light_fence();
+  void exit() noexcept {
+    visit_.store(visit_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
 
-  typename Atomics::template atomic<bool> owner_{false};              // written by the owner
-  alignas(64) typename Atomics::template atomic<bool> thief_{false};  // written by whoever steals
+private:
+  static constexpr bool is_inside(std::uint32_t visit) noexcept { return visit % 2 != 0; }
+
+  __attribute__((noinline)) void wait_for_thief(std::uint32_t visit) noexcept {
+    do {
+      // release, as in leave: the thief may go by either.
+      owner_.store(false, std::memory_order_release);
+      granted_.store(visit, std::memory_order_release);
+      for (int i = 0; visit_.load(std::memory_order_relaxed) == visit; ++i) {
+        i < Atomics::patience ? Atomics::pause() : Atomics::yield();
+      }
+      owner_.store(true, std::memory_order_relaxed);
+      Atomics::light_fence();
+      visit = visit_.load(std::memory_order_acquire);
+    } while (is_inside(visit));
+  }
+
+  typename Atomics::template atomic<bool> owner_{false};           // written by the owner
+  typename Atomics::template atomic<std::uint32_t> granted_{0};    // written by the owner: the visit it waits for
+  alignas(64) typename Atomics::template atomic<std::uint32_t> visit_{0};  // written by whoever steals
 };
 
 }  // namespace aramid::inline v0::detail

@@ -18,7 +18,7 @@ group_core::group_core(runtime_core* core, on_error policy, std::function<void(s
 
 group_core::~group_core() {
   while (failed_first_ != nullptr) {
-    std::exchange(failed_first_, failed_first_->group_next)->drop_reference();
+    std::exchange(failed_first_, failed_first_->group_next)->leave(fiber_control::holder::group);
   }
 }
 
@@ -75,7 +75,10 @@ void group_core::child_ended(fiber_control& child) noexcept {
   const std::lock_guard lock(lock_);
   unlink(child);
   if (failed && policy_ == on_error::cancel_all) {
-    child.add_reference();
+    {
+      const std::lock_guard hold(child.life);
+      child.life.add(fiber_control::holder::group);
+    }
     (failed_last_ == nullptr ? failed_first_ : failed_last_->group_next) = &child;
     failed_last_ = &child;
     cancel_locked();
@@ -186,7 +189,7 @@ void group_core::log_unheard() noexcept {
     return;
   }
   for (const fiber_control* each = failed_first_; each != nullptr; each = each->group_next) {
-    if (!each->error_heard) {
+    if (!each->error_heard.load(std::memory_order_relaxed)) {
       log_line("aramid: " + describe(*each) + " failed and nobody joined its group: " + failure_text(each->error));
     }
   }

@@ -80,6 +80,10 @@ public:
     return static_cast<std::int64_t>(bottom - top) > 0 ? bottom - top : 0;
   }
 
+  /// Owner: the places in the order of the pushes, of the oldest item and behind the newest.
+  [[nodiscard]] std::uint64_t first() const noexcept { return top_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t last() const noexcept { return bottom_.load(std::memory_order_relaxed); }
+
   /// Owner: how many more fit in.
   [[nodiscard]] std::size_t room() const noexcept { return mask_ + 1 - size(); }
 

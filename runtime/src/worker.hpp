@@ -141,7 +141,7 @@ public:
   [[nodiscard]] bool stepped() const noexcept { return stepped_; }
   [[nodiscard]] timer_wheel& timers() noexcept { return timers_; }
   [[nodiscard]] time_point rough_now() const noexcept { return now_; }
-  [[nodiscard]] std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_acquire); }
   [[nodiscard]] bool asleep() const noexcept { return asleep_.load(std::memory_order_relaxed); }
 
   runtime_core& core;
@@ -163,6 +163,9 @@ private:
   static constexpr unsigned next_runs_limit = 3;  // of the slot in a row
   static constexpr int next_patience = 100;  // pauses, a few microseconds, before a peer takes what lies in the slot
   static constexpr std::chrono::microseconds help_interval{200};  // between looks at a peer that is stuck
+  // The period of `note_period`: by the clock or in looks, whichever ends first.
+  static constexpr std::chrono::milliseconds period{10};
+  static constexpr std::uint32_t looks_in_period = 4096;
   static constexpr std::size_t spare_stacks_limit = 64;
   static constexpr std::size_t free_controls_limit = 256;
 
@@ -188,6 +191,8 @@ private:
 
   // The scheduler's turn.
   void look_around(bool due) noexcept;
+  void note_period() noexcept;
+  fiber_control* take_overdue() noexcept;
   fiber_control* search() noexcept;
   fiber_control* steal_from(worker& victim, bool last_round) noexcept;
   [[nodiscard]] bool nothing_to_do() const noexcept;
@@ -209,6 +214,12 @@ private:
   std::exception_ptr unstartable_why_;
   std::uint32_t looks_in_ = turns_between_looks;  // switches until the scheduler is due
   unsigned next_runs_ = 0;
+  std::uint32_t looks_ = 0;            // of the scheduler in this period
+  time_point period_began_{};
+  std::uint64_t fresh_at_period_ = 0;  // the place behind the newest fresh fiber when it began
+  std::uint32_t late_periods_ = 0;     // in a row, in which some of those stayed
+  std::uint32_t oldest_allowed_ = 0;   // of which so many are taken in this period
+  bool fresh_started_ = false;  // since the last time that it was asked
   bool searching_ = false;
   bool slept_ = false;  // between the two ends of `sleep`: whether the driver was polled
   time_point now_;

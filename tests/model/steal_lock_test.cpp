@@ -81,7 +81,7 @@ TEST(steal_lock, needs_both_fences) {
   expect_caught(&one_thief<fences<without::heavy_fence>>, "data race");
 }
 
-TEST(steal_lock, thieves_come_one_at_a_time) { expect_caught(&two_thieves<torn_atomics<torn::exchange>>); }
+TEST(steal_lock, thieves_come_one_at_a_time) { expect_caught(&two_thieves<torn_atomics<torn::strong>>); }
 
 TEST(steal_lock, every_weakened_order_is_caught) { expect_caught_but({}, scenarios); }
 

@@ -28,6 +28,9 @@ public:
   /// Its store is the last touch: whoever locks next may free the memory.
   void unlock() noexcept { locked_.store(false, std::memory_order_release); }
 
+  /// Whether nobody holds it now. acquire: pairs with `unlock`.
+  [[nodiscard]] bool is_free() const noexcept { return !locked_.load(std::memory_order_acquire); }
+
 private:
   void wait() noexcept {
     for (int spins = 0; locked_.load(std::memory_order_relaxed); ++spins) {
