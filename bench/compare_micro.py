@@ -21,6 +21,9 @@ TARGETS = {
     ("timer_arm_cancel", ""): Target("≤ 40 ns", at_most=40),
     ("deadline_scope", ""): Target("≤ 50 ns", at_most=50),
     ("skynet", ""): Target("≤ 1/5 of Go", of_peer=("go", 0.2)),
+    ("spread", "2"): Target("≥ 0.97 of the threads' throughput", of_floor=1 / 0.97),
+    ("spread", "8"): Target("≥ 0.85 of the threads' throughput", of_floor=1 / 0.85),
+    ("ticker_p99", ""): Target("< 1 ms", at_most=1e6),
 }
 
 # What a figure without a variant means.
@@ -35,6 +38,11 @@ LABELS = {
     "timer_arm_cancel": "timer arm + cancel",
     "deadline_scope": "deadline scope around a ready call",
     "skynet": "skynet, 1.1 M fibers, {} threads",
+    "spread": "uneven work from one fiber, {} threads, a piece",
+    "mutex_contended": "contended mutex, 8 on 2 workers",
+    "channel_many_to_one": "channel, 4 producers on 2 workers, an item",
+    "thread_to_fiber": "question and answer, thread to fiber",
+    "ticker_p99": "10 ms ticker beside a hog, p99 lateness",
 }
 
 NANOSECONDS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}

@@ -17,6 +17,7 @@ NAMES = {
     "raw_uring": "raw io_uring",
     "raw_uring_multishot": "io_uring, multishot",
     "std_mutex": "std::mutex",
+    "std_thread": "std::thread",
 }
 
 FLOOR_PREFIXES = ("raw", "std", "clock")

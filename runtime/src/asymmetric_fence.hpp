@@ -27,8 +27,8 @@ void prepare_heavy_fences() noexcept;
 
 /// The policy of the protocols that use them. The model checker's has the same members.
 struct asymmetric_atomics : std_atomics {
-  /// Pauses, a few microseconds, that are worth waiting for a thread which has not lost its CPU.
-  static constexpr int patience = 100;
+  /// Pauses that are worth waiting for a thread which has not lost its CPU: about 10 µs, less than a heavy fence costs.
+  static constexpr int patience = 500;
   static void yield() noexcept { sched_yield(); }
 
   static void light_fence() noexcept {

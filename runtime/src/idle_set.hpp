@@ -2,7 +2,7 @@
 // wasted.
 //
 // A worker runs, searches (looks for work at its peers), or is parked. `counts_` holds how many search and how many
-// are parked. At most half of the workers search at once: more would only contend.
+// are parked. At most half as many as can run at once search at once: more would only contend.
 //
 //   producer (any thread that has made a fiber runnable)
 //     P1. publishes the work: a queue's index, a slot, the injection queue
@@ -11,11 +11,12 @@
 //     P4. else takes a parked worker off the list, counts it as searching, and wakes its driver
 //
 //   worker with nothing to run
-//     W1. begins to search, if fewer than half do; looks at every peer and at the injection queue
+//     W1. begins to search, if few enough do; looks at every peer and at the injection queue
 //     W2. found: ends its search; if it was the last to search it does P3, P4 for what producers left to it
 //     W3. found nothing: goes onto the parked list, searching-1, parked+1; seq_cst fence   (pairs with P2)
-//     W4. looks at every queue once more; if there is work it takes itself off the list and begins to search (W1): several
-//         producers may have left their work to it
+//     W4. looks at every queue once more; if there is work, and so few search that it may, it takes itself off the list and begins
+//         to search (W1): several producers may have left their work to it. If it may not, it goes on to W5: the last of those who
+//         search, at W2 or at its own W3, comes after this worker's W3 and finds it on the list
 //     W5. sleeps in its driver, whose wake is sticky
 //     W6. woken: either a producer took it off the list (it now counts as searching), or I/O or a timer woke
 //         it and it takes itself off the list
@@ -44,7 +45,8 @@ class idle_set {
 public:
   static constexpr int none = -1;
 
-  explicit idle_set(unsigned workers) noexcept : workers_(workers) {}
+  /// `at_once`: how many workers can run at once.
+  explicit idle_set(unsigned at_once) noexcept : at_once_(at_once) {}
 
   /// P2–P4. Returns the worker to wake, or `none`.
   int wake_one() noexcept {
@@ -66,11 +68,16 @@ public:
 
   /// W1. Whether the caller may search. It then must call `end_search` or `park`.
   bool begin_search() noexcept {
-    if (2 * searching_of(counts_.load(std::memory_order_relaxed)) >= workers_) {
+    if (!may_search()) {
       return false;
     }
     add(searching_one);
     return true;
+  }
+
+  /// W4. Whether `begin_search` would have let the caller search.
+  [[nodiscard]] bool may_search() const noexcept {
+    return 2 * searching_of(counts_.load(std::memory_order_relaxed)) < at_once_;
   }
 
   /// W2. Returns true if the caller was the last to search: it must then try `wake_one`.
@@ -127,7 +134,7 @@ private:
   // seq_cst: a searcher's decrement and a producer's read (after its fence) must be in one order.
   void add(std::uint64_t delta) noexcept { counts_.fetch_add(delta, std::memory_order_seq_cst); }
 
-  const unsigned workers_;
+  const unsigned at_once_;
   typename Atomics::template atomic<std::uint64_t> counts_{0};
   Lock lock_;
   std::uint16_t parked_list_[MaxWorkers] = {};  // under lock_; as many as counts_ says are parked

@@ -3,9 +3,9 @@
 //   slot_    the fiber woken last: it runs next, while what it was handed is still in the cache. A peer takes it only if it has
 //            lain there for a while (worker_idle.cpp says how long)
 //   woken_   fibers that were woken or have yielded: first in, first out. A peer takes the older half; a single one, which is about to
-//            run where its data is, only if there is nothing else
+//            run where its data is, only if there are no fresh ones
 //   fresh_   fibers that have not started. The owner takes the newest, so that a tree of fibers runs depth first on few stacks
-//            (DESIGN §4 has the figures); a peer takes the oldest, which are the largest pieces of such a tree
+//            (DESIGN §4 has the figures); a peer takes the older half, which are the largest pieces of such a tree
 //
 // The owner puts into the slot with the lock, because that may displace; into the queues without.
 #pragma once
@@ -23,7 +23,7 @@ template <class T, class Atomics = asymmetric_atomics, std::size_t Capacity = 25
 class ready_queues {
 public:
   /// The most a peer takes at once: more would only move the imbalance.
-  static constexpr std::size_t steal_limit = 32;
+  static constexpr std::size_t steal_limit = 128;
 
   using queue = work_queue<T, Atomics, Capacity>;
 
@@ -87,26 +87,25 @@ public:
 
   // --- a peer ------------------------------------------------------------------------------------------------------
 
-  /// Takes the older half of the woken ones, or the oldest fresh one: returns the first and adds the others to
+  /// Takes the older half of the woken ones, or of the fresh ones: returns the first and adds the others to
   /// `into`, the caller's own. nullptr if there was nothing or somebody was in the way.
   T* steal(ready_queues& into) noexcept {
     if (size() == 0 || !lock_.try_enter()) {
       return nullptr;
     }
     T* taken[steal_limit];
+    const bool fresh = fresh_.size() != 0 && woken_.size() < 2;
+    queue& from = fresh ? fresh_ : woken_;
+    queue& to = fresh ? into.fresh_ : into.woken_;
+    // Room there is: who steals has run out. The queues of a model are small.
+    const std::size_t wanted = std::min({(from.size() + 1) / 2, steal_limit, to.room() + 1});
     std::size_t count = 0;
-    if (woken_.size() < 2 && (taken[0] = fresh_.pop_oldest()) != nullptr) {
-      count = 1;
-    } else {
-      // Room there is: who steals has run out. The queues of a model are small.
-      const std::size_t wanted = std::min({(woken_.size() + 1) / 2, steal_limit, into.woken_.room() + 1});
-      while (count != wanted && (taken[count] = woken_.pop_oldest()) != nullptr) {
-        ++count;
-      }
+    while (count != wanted && (taken[count] = from.pop_oldest()) != nullptr) {
+      ++count;
     }
     lock_.exit();
     for (std::size_t i = 1; i < count; ++i) {
-      (void)into.try_push_woken(taken[i]);
+      (void)to.try_push(taken[i]);
     }
     return count != 0 ? taken[0] : nullptr;
   }

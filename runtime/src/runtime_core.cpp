@@ -36,7 +36,8 @@ unsigned workers_of(const options& opts) {
 
 runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
     : stepped_(how == mode::stepped),
-      idle_(workers_of(opts)),
+      // More searchers than CPUs would only take them from those who have the work.
+      idle_(stepped_ ? workers_of(opts) : std::min(workers_of(opts), usable_cpus())),
       default_stacks_(rounded_stack_size(opts.stack_size_bytes)),
       watchdog_(*this) {
   const unsigned count = workers_of(opts);

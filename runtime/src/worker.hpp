@@ -195,7 +195,8 @@ private:
   fiber_control* take_overdue() noexcept;
   fiber_control* search() noexcept;
   fiber_control* steal_from(worker& victim, bool last_round) noexcept;
-  [[nodiscard]] bool nothing_to_do() const noexcept;
+  [[nodiscard]] bool may_sleep() const noexcept;
+  [[nodiscard]] bool work_elsewhere() const noexcept;
   std::uint64_t random() noexcept;
 
   // Stacks.

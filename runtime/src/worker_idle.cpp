@@ -10,16 +10,21 @@
 
 namespace aramid::inline v0::detail {
 
-bool worker::nothing_to_do() const noexcept {
-  if (core.exiting() || !inbox_.empty() || !core.injection().empty() || has_stealable()) {
-    return false;
+bool worker::may_sleep() const noexcept {
+  return !core.exiting() && inbox_.empty() && !has_stealable() && !ready_.has_next() &&
+         (!work_elsewhere() || !core.idle().may_search());
+}
+
+bool worker::work_elsewhere() const noexcept {
+  if (!core.injection().empty()) {
+    return true;
   }
   for (unsigned i = 0; i != core.worker_count(); ++i) {
     if (core.worker_at(i).has_stealable()) {
-      return false;
+      return true;
     }
   }
-  return true;
+  return false;
 }
 
 void worker::sleep(time_point deadline) noexcept {
@@ -46,7 +51,7 @@ driver* worker::prepare_sleep(time_point& deadline, wake_batch& batch) noexcept 
   }
   // The driver is loaded before notified_ is looked at: see `wake`.
   driver& mine = current_driver();
-  slept_ = nothing_to_do() && !notified_.exchange(false, std::memory_order_seq_cst) && batch.size() == 0;  // W4
+  slept_ = may_sleep() && !notified_.exchange(false, std::memory_order_seq_cst) && batch.size() == 0;  // W4
   if (!slept_) {
     return nullptr;
   }

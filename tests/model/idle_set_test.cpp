@@ -63,7 +63,7 @@ public:
         continue;
       }
       idle_.park(self, std::exchange(searching, false));  // W3
-      const bool sleeps = !twin_.looks_again || injection_.empty();
+      const bool sleeps = !twin_.looks_again || injection_.empty() || !idle_.may_search();
       if (sleeps) drivers_[self].wait();     // W5
       searching = !idle_.unpark_self(self);  // W4, W6
       if (!sleeps && !searching && !twin_.searches_after_w4) {
