@@ -2,6 +2,15 @@
 // runtime is still safe, and so that all fibers can be found by walking (shutdown, dumps) at no cost to spawn.
 //
 // A worker keeps a short list of free blocks of its own and comes here for more, a batch at a time.
+//
+// Memory of slabs that are not used goes back to the kernel, but their addresses stay theirs. Such a slab reads as zeros, and that is
+// a block's state when nothing is in it: not alive, all locks free, and epoch 0, which no token has. So whoever still holds a token,
+// or walks, finds nothing there and needs no warning.
+//
+//   1. The last block of a slab comes back, and more than a few slabs are idle: under the lock the slab is taken off the list of
+//      those that have blocks, and the highest epoch of its blocks is noted. Nobody can raise one any more: only a fiber opens waits.
+//   2. Without the lock its pages are given back; then it is listed again, as one to be revived.
+//   3. Whoever takes blocks from it next revives it: every block's epochs go on behind the noted one. So no epoch comes twice.
 #pragma once
 
 #include <cstddef>

@@ -91,6 +91,12 @@ public:
   /// Ends it with `why` in place of running it: there was no memory for a stack. On worker `by`, from the scheduler.
   void fail_to_start(worker& by, std::exception_ptr why) noexcept;
 
+  /// The block's memory was given back and reads as zeros (control_pool.hpp). Its epochs go on behind `epoch`.
+  void revive(std::uint64_t epoch) noexcept {
+    word.restart(epoch);
+    reset_cancellation();
+  }
+
   /// The handle goes, and with it the claim to the result.
   void release_handle() noexcept;
 

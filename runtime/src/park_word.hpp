@@ -160,6 +160,9 @@ public:
     word_.store(word | (static_cast<std::uint64_t>(reason) << reason_shift), std::memory_order_relaxed);
   }
 
+  /// The epochs go on behind `epoch`, which is one of this word or of others. Nobody but holders of old tokens may know the word.
+  void restart(std::uint64_t epoch) noexcept { word_.store(epoch | closed, std::memory_order_relaxed); }
+
   /// The wait that is open, or was last. The waiter only.
   [[nodiscard]] std::uint64_t epoch() const noexcept {
     return word_.load(std::memory_order_relaxed) & epoch_mask;

@@ -27,7 +27,8 @@ namespace aramid::inline v0::detail {
 
 class waiter {
 public:
-  enum class kind : bool { thread, fiber };
+  /// A fiber is zero: see control_pool.hpp.
+  enum class kind : bool { fiber, thread };
 
   /// Immediate completions in a row before `enter_wait` gives way.
   static constexpr std::uint16_t full_budget = 128;
