@@ -1,0 +1,255 @@
+// Random mixes of everything that fibers do to each other, for as long as one likes: spawning, stealing, yielding, parking, sleeping,
+// timing out, being cancelled, channels, mutexes, groups, pinned fibers, plain threads. What goes in is counted against what comes
+// out. Prints its seed first; the same seed makes the same choices, though not the same interleaving.
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <iostream>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <aramid/cancel.hpp>
+#include <aramid/channel.hpp>
+#include <aramid/fiber.hpp>
+#include <aramid/mutex.hpp>
+#include <aramid/run.hpp>
+#include <aramid/task_group.hpp>
+#include <aramid/timeout.hpp>
+
+using namespace aramid;
+using namespace std::chrono_literals;
+
+namespace {
+
+// How deep actors have children. ThreadSanitizer can bear two thousand fibers at once.
+#if defined(__SANITIZE_THREAD__)
+constexpr int depth_limit = 2;
+#else
+constexpr int depth_limit = 4;
+#endif
+
+/// Each actor has one of its own, made from its maker's.
+class dice {
+public:
+  explicit dice(std::uint64_t seed) : engine_(seed) {}
+  int below(int limit) { return static_cast<int>(engine_() % static_cast<std::uint64_t>(limit)); }
+  std::uint64_t seed() { return engine_(); }
+  std::chrono::microseconds a_while() { return std::chrono::microseconds(below(300)); }
+
+private:
+  std::mt19937_64 engine_;
+};
+
+/// What one round counts. Every item that was sent has to be received once, every increment has to be there.
+struct stage {
+  channel<std::uint64_t> handed_over{0};
+  channel<std::uint64_t> buffered{3};
+  mutex lock;
+  std::uint64_t guarded = 0;  // under the lock
+  std::atomic<std::uint64_t> increments{0};
+  std::atomic<std::uint64_t> sent{0}, sum_sent{0}, received{0}, sum_received{0};
+
+  channel<std::uint64_t>& any(dice& d) { return d.below(2) == 0 ? handed_over : buffered; }
+
+  void note_received(std::uint64_t item) {
+    ++received;
+    sum_received += item;
+  }
+};
+
+void send_some(stage& s, dice& d) {
+  for (int i = d.below(20); i > 0; --i) {
+    const std::uint64_t item = d.seed() >> 16;
+    if (s.any(d).send_for(item, d.a_while()) == channel_status::ok) {
+      ++s.sent;
+      s.sum_sent += item;
+    }
+  }
+}
+
+void receive_some(stage& s, dice& d) {
+  for (int i = d.below(20); i > 0; --i) {
+    if (const auto item = s.any(d).receive_for(d.a_while())) {
+      s.note_received(*item);
+    }
+  }
+}
+
+void increment(stage& s, dice& d) {
+  for (int i = d.below(20); i > 0; --i) {
+    const std::lock_guard guard(s.lock);
+    ++s.increments;
+    const std::uint64_t before = s.guarded;
+    if (d.below(4) == 0) {
+      const shield from_cancellation;  // an increment is whole or it is not
+      this_fiber::yield();
+    }
+    s.guarded = before + 1;
+  }
+}
+
+void act(stage& s, std::uint64_t seed, int depth);
+
+void have_children(stage& s, dice& d, int depth) {
+  std::vector<fiber<>> children;
+  for (int i = d.below(6); i > 0; --i) {
+    children.push_back(
+        spawn(fiber_options{.pinned = d.below(8) == 0}, [&s, seed = d.seed(), depth] { act(s, seed, depth + 1); }));
+  }
+  for (fiber<>& child : children) {
+    switch (d.below(4)) {
+      case 0:
+        child.cancel();
+        break;
+      case 1:
+        (void)child.join_for(d.a_while());
+        break;
+      default:
+        try {
+          child.join();
+        } catch (const fiber_cancelled&) {
+        }
+    }
+  }
+}
+
+void have_a_group(stage& s, dice& d, int depth) {
+  task_group group(on_error::isolate);
+  for (int i = d.below(6); i > 0; --i) {
+    (void)group.spawn([&s, seed = d.seed(), depth] { act(s, seed, depth + 1); });
+  }
+  if (d.below(3) == 0) {
+    group.cancel();
+  }
+  group.join();
+}
+
+void act(stage& s, std::uint64_t seed, int depth) {
+  dice d(seed);
+  for (int i = d.below(8); i > 0; --i) {
+    switch (d.below(9)) {
+      case 0:
+        send_some(s, d);
+        break;
+      case 1:
+        receive_some(s, d);
+        break;
+      case 2:
+        increment(s, d);
+        break;
+      case 3:
+        this_fiber::sleep_for(d.a_while());
+        break;
+      case 4:
+        for (int n = d.below(50); n > 0; --n) {
+          this_fiber::yield();
+        }
+        break;
+      case 5:
+        if (depth < depth_limit) {
+          have_children(s, d, depth);
+        }
+        break;
+      case 6:
+        if (depth < depth_limit) {
+          have_a_group(s, d, depth);
+        }
+        break;
+      case 7:
+        (void)try_with_timeout(d.a_while(), [&] { receive_some(s, d); });
+        break;
+      case 8: {
+        cancel_scope scope;
+        fiber<> canceller = spawn([&scope, wait = d.a_while()] {
+          this_fiber::sleep_for(wait);
+          scope.cancel();
+        });
+        (void)scope.run([&] { send_some(s, d); });
+        break;
+      }
+    }
+  }
+}
+
+/// A plain thread that takes part.
+void be_a_thread(stage& s, std::uint64_t seed) {
+  dice d(seed);
+  for (int i = 0; i != 30; ++i) {
+    d.below(2) == 0 ? send_some(s, d) : receive_some(s, d);
+    increment(s, d);
+  }
+}
+
+bool equal(const char* what, std::uint64_t in, std::uint64_t out) {
+  if (in != out) {
+    std::cout << what << ": " << in << " in, " << out << " out" << std::endl;
+  }
+  return in == out;
+}
+
+/// Returns whether everything that went in came out.
+bool play_round(std::uint64_t seed, unsigned workers) {
+  dice d(seed);
+  stage s;
+  const std::size_t left = aramid::run(
+      [&] {
+        std::thread outside(be_a_thread, std::ref(s), d.seed());
+        {
+          task_group actors;
+          for (int i = 2 + d.below(40); i > 0; --i) {
+            (void)actors.spawn([&s, seed = d.seed()] { act(s, seed, 0); });
+          }
+          actors.join();
+        }
+        outside.join();  // holds the worker up: the others have to do without it
+        for (channel<std::uint64_t>* each : {&s.handed_over, &s.buffered}) {
+          each->close();
+          while (const auto item = each->receive()) {
+            s.note_received(*item);
+          }
+        }
+        return stats().fibers;
+      },
+      options{.workers = workers});
+  // One by one, so that all that differ are named.
+  const bool items = equal("items", s.sent, s.received);
+  const bool sums = equal("the items' sum", s.sum_sent, s.sum_received);
+  const bool increments = equal("increments", s.increments, s.guarded);
+  return equal("fibers left", 1, left) && items && sums && increments;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  double seconds = 3600;
+  std::uint64_t seed = std::random_device()() * std::uint64_t{0x9e3779b9} + std::random_device()();
+  CLI::App app("Random mixes of what fibers do to each other; counts what goes in against what comes out.");
+  app.add_option("--seconds", seconds, "how long")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--seed", seed, "of the choices; the one of an earlier run makes the same");
+  CLI11_PARSE(app, argc, argv);
+  std::cout << "stress: --seed " << seed << std::endl;
+
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  auto report = std::chrono::steady_clock::now() + 60s;
+  dice rounds(seed);
+  long played = 0;
+  while (std::chrono::steady_clock::now() < end) {
+    for (const unsigned workers : {1U, 2U, 8U}) {
+      if (!play_round(rounds.seed(), workers)) {
+        std::cout << "stress: failed in round " << played << " with " << workers << " workers; --seed " << seed << std::endl;
+        return 1;
+      }
+      ++played;
+    }
+    if (std::chrono::steady_clock::now() > report) {
+      report += 60s;
+      std::cout << "stress: " << played << " rounds" << std::endl;
+    }
+  }
+  std::cout << "stress: " << played << " rounds, nothing lost or doubled" << std::endl;
+}
