@@ -51,7 +51,7 @@ public:
   /// Returns: whether the handle is still there; it will then drop the result.
   bool end(bool stay) noexcept {
     const std::uint8_t state = state_.load(std::memory_order_relaxed);
-    const std::uint8_t holders = state & (stay ? all : all & ~bit(holder::runtime));
+    const std::uint8_t holders = (stay ? state : without(state, holder::runtime)) & all;
     state_.store(holders | done_bit, std::memory_order_release);
     return (state & bit(holder::handle)) != 0;
   }
@@ -67,7 +67,7 @@ public:
       return true;
     }
     lock_.lock();
-    const std::uint8_t left = state_.load(std::memory_order_relaxed) & ~bit(who);
+    const std::uint8_t left = without(state_.load(std::memory_order_relaxed), who);
     // release: pairs with the acquire of whoever is last.
     state_.store(left, std::memory_order_release);
     lock_.unlock();
@@ -80,7 +80,7 @@ public:
     const std::uint8_t state = state_.load(std::memory_order_relaxed);
     const bool early = (state & done_bit) == 0;
     if (early) {
-      state_.store(state & ~bit(holder::handle), std::memory_order_relaxed);
+      state_.store(without(state, holder::handle), std::memory_order_relaxed);
     }
     lock_.unlock();
     return early;
@@ -93,6 +93,10 @@ private:
   static constexpr std::uint8_t alive = 8, done_bit = 16, all = 7;
 
   static constexpr std::uint8_t bit(holder who) noexcept { return static_cast<std::uint8_t>(who); }
+
+  static constexpr std::uint8_t without(std::uint8_t state, holder who) noexcept {
+    return static_cast<std::uint8_t>(state & ~static_cast<unsigned>(bit(who)));
+  }
 
   [[nodiscard]] bool is_last(holder who) const noexcept {
     return (state_.load(std::memory_order_acquire) & all) == bit(who) && lock_.is_free();

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -32,10 +34,20 @@ unsigned workers_of(const options& opts) {
   return opts.workers != 0 ? opts.workers : std::min(usable_cpus(), most_workers);
 }
 
+std::chrono::milliseconds hogs_reported_after(const options& opts) {
+  if (opts.report_hogs_after.count() < 0) {
+    throw std::invalid_argument("aramid: options::report_hogs_after is negative");
+  }
+  const char* const wanted = std::getenv("ARAMID_REPORT_HOGS");
+  return opts.report_hogs_after.count() == 0 && wanted != nullptr ? std::chrono::milliseconds(std::max(0, std::atoi(wanted)))
+                                                                   : opts.report_hogs_after;
+}
+
 }  // namespace
 
 runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
     : stepped_(how == mode::stepped),
+      report_hogs_after_(hogs_reported_after(opts)),
       // More searchers than CPUs would only take them from those who have the work.
       idle_(stepped_ ? workers_of(opts) : std::min(workers_of(opts), usable_cpus())),
       default_stacks_(rounded_stack_size(opts.stack_size_bytes)),
@@ -68,8 +80,8 @@ void runtime_core::start() {
         w->run();
       });
     }
-    if (worker_count() > 1) {
-      watchdog_.start();
+    if (worker_count() > 1 || report_hogs_after_.count() > 0) {
+      watchdog_.start(report_hogs_after_);
     }
   } catch (...) {
     end_threads();

@@ -93,6 +93,7 @@ private:
   [[nodiscard]] std::uint64_t fibers_alive() const noexcept;
 
   const bool stepped_;
+  const std::chrono::milliseconds report_hogs_after_;
   idle_set<> idle_;
   injection_queue injection_;
   stack_pool default_stacks_;

@@ -3,12 +3,17 @@
 #include <pthread.h>
 
 #include "futex.hpp"
+#include "hog_report.hpp"
 #include "runtime_core.hpp"
 
 namespace aramid::inline v0::detail {
 
-void watchdog::start() {
-  seen_.assign(core_.worker_count(), 0);
+void watchdog::start(std::chrono::milliseconds report_hogs_after) {
+  notes_.assign(core_.worker_count(), note{});
+  report_after_ = report_hogs_after;
+  if (report_after_.count() > 0) {
+    prepare_hog_reports();
+  }
   thread_ = std::thread([this] { run(); });
 }
 
@@ -42,8 +47,13 @@ bool watchdog::look() noexcept {
   for (unsigned i = 0; i != core_.worker_count(); ++i) {
     worker& w = core_.worker_at(i);
     const std::uint64_t switches = w.counters.switches.get();
-    const bool moved = switches != std::exchange(seen_[i], switches);
+    const bool moved = switches != std::exchange(notes_[i].switches, switches);
     const bool is_stuck = !moved && !w.asleep();
+    if (!is_stuck) {
+      notes_[i].since = {};
+    } else if (report_after_.count() > 0) {
+      look_for_hog(i, notes_[i]);
+    }
     w.stuck_at.store(is_stuck ? switches : UINT64_MAX, std::memory_order_relaxed);
     stuck = stuck || is_stuck;
     activity = activity || moved || is_stuck;
@@ -55,6 +65,19 @@ bool watchdog::look() noexcept {
     }
   }
   return activity;
+}
+
+void watchdog::look_for_hog(unsigned index, note& of) noexcept {
+  const time_point now = clock::now();
+  if (of.since == time_point{}) {
+    of.since = now;
+    of.reported = false;
+  }
+  const auto stood_still = std::chrono::duration_cast<std::chrono::milliseconds>(now - of.since);
+  if (stood_still >= report_after_ && !of.reported) {
+    of.reported = true;
+    report_hog(core_.threads_[index].native_handle(), index, stood_still);
+  }
 }
 
 bool watchdog::everybody_sleeps() const noexcept {

@@ -10,6 +10,8 @@
 //      comes back from its sleep says so (note_activity). So an idle program has no wake-ups, and
 //      a busy one pays one system call per quiet period and a tick every `period`.
 //
+// It also reports hogs, if asked to (hog_report.hpp): a worker that has stood still at so many ticks in a row.
+//
 // Step 3's race: the watchdog announces that it sleeps, seq_cst fence, and looks once more whether every worker sleeps; a
 // worker that wakes says that it is awake, seq_cst fence, and looks whether the watchdog sleeps. One sees the other.
 //
@@ -35,8 +37,8 @@ public:
 
   explicit watchdog(runtime_core& core) noexcept : core_(core) {}
 
-  /// Throws: std::system_error.
-  void start();
+  /// Hogs are reported after `report_hogs_after`; zero: never. Throws: std::system_error.
+  void start(std::chrono::milliseconds report_hogs_after);
   void stop() noexcept;
 
   /// A worker, which no longer counts as asleep, is awake again.
@@ -53,9 +55,17 @@ public:
 private:
   enum word : std::uint32_t { ticking, asleep, ending };
 
+  /// The watchdog thread's own notes of a worker.
+  struct note {
+    std::uint64_t switches = 0;  // at the last tick
+    time_point since{};          // when it was first seen to have stood still
+    bool reported = false;
+  };
+
   void run() noexcept;
   /// One tick. Returns whether anything has happened since the last.
   bool look() noexcept;
+  void look_for_hog(unsigned index, note& of) noexcept;
   void sleep_until_activity() noexcept;
   void wake() noexcept;
   void wait(std::uint32_t while_word, time_point deadline) noexcept;
@@ -65,7 +75,8 @@ private:
   std::thread thread_;
   std::atomic<std::uint32_t> word_{ticking};  // futex
   std::atomic<bool> any_stuck_{false};
-  std::vector<std::uint64_t> seen_;  // the watchdog thread's own: switches per worker at the last tick
+  std::vector<note> notes_;  // the watchdog thread's own
+  std::chrono::milliseconds report_after_{0};
 };
 
 }  // namespace aramid::inline v0::detail

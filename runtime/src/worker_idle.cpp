@@ -63,8 +63,8 @@ void worker::end_sleep(wake_batch& batch) noexcept {
   // Whoever notifies has published first; everything is looked at after this.
   notified_.exchange(false, std::memory_order_seq_cst);
   asleep_.store(false, std::memory_order_relaxed);
+  core.note_activity();
   if (core.worker_count() != 1) {
-    core.note_activity();
     // W6. Or W4: then other work may have been left to this worker too, so it has to search for it and wake the next.
     searching_ = !core.idle().unpark_self(index) || (!slept_ && core.idle().begin_search());
   }

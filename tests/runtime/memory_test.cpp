@@ -160,9 +160,9 @@ INSTANTIATE_TEST_SUITE_P(guards, overflow_death_test,
                                             ::testing::Values(std::size_t{16} << 10, std::size_t{64} << 10,
                                                               std::size_t{256} << 10, std::size_t{1} << 20,
                                                               std::size_t{8} << 20)),
-                         [](const auto& info) {
-                           return std::string(std::get<0>(info.param) == guard::by_madvise ? "madvise_" : "mprotect_") +
-                                  std::to_string(std::get<1>(info.param) >> 10) + "_KiB";
+                         [](const auto& which) {
+                           return std::string(std::get<0>(which.param) == guard::by_madvise ? "madvise_" : "mprotect_") +
+                                  std::to_string(std::get<1>(which.param) >> 10) + "_KiB";
                          });
 
 class mprotect_test : public leaves_nothing {

@@ -28,6 +28,10 @@ struct options {
   unsigned workers = 0;
   /// Address space of a fiber's stack, guard not counted. Rounded up to a power of two, at least 16 KiB.
   std::size_t stack_size_bytes = std::size_t{256} * 1024;
+  /// If not 0: a fiber that keeps its thread for so long without suspending is logged, once, with its name and its stack. Costs
+  /// nothing until then but a thread that looks every 2 ms while the runtime is busy. The environment variable
+  /// ARAMID_REPORT_HOGS (milliseconds) turns it on for programs that leave it 0.
+  std::chrono::milliseconds report_hogs_after{0};
 };
 
 /// Counters since the runtime was made, summed over its workers. Each is exact once the runtime is idle.
