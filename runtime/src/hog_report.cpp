@@ -58,7 +58,8 @@ void walk(const ucontext_t& context, const fiber_control& fiber) noexcept {
   auto low = reinterpret_cast<std::uintptr_t>(fiber.bound->bottom);
   const std::uintptr_t high = low + fiber.bound->size_bytes;
   // A frame: the caller's frame, and behind it where to return.
-  while (current.depth != most_frames && frame % sizeof(frame) == 0 && frame >= low && frame + 2 * sizeof(frame) <= high) {
+  while (current.depth != most_frames && frame % sizeof(frame) == 0 && frame >= low &&
+         frame + 2 * sizeof(frame) <= high) {
     const auto* const words = reinterpret_cast<const std::uintptr_t*>(frame);
     if (words[1] == 0) {
       break;
@@ -73,7 +74,8 @@ void on_question(int signal, siginfo_t* info, void* context) {
   const int error = errno;
   int expected = question::asked;
   if (pthread_equal(pthread_self(), current.whom) != 0 &&
-      current.progress.compare_exchange_strong(expected, question::answering, std::memory_order_acquire)) {
+      current.progress.compare_exchange_strong(expected, question::answering,
+                                               std::memory_order_acquire)) {
     const auto* const fiber = static_cast<const fiber_control*>(current_fiber());
     current.on_fiber = fiber != nullptr && fiber->bound != nullptr;
     if (current.on_fiber) {
@@ -106,7 +108,8 @@ bool ask(pthread_t thread) noexcept {
   }
   // Take the question back, unless it is being answered right now.
   int expected = question::asked;
-  if (current.progress.compare_exchange_strong(expected, question::nobody_asks, std::memory_order_relaxed)) {
+  if (current.progress.compare_exchange_strong(expected, question::nobody_asks,
+                                               std::memory_order_relaxed)) {
     return false;
   }
   while (current.progress.load(std::memory_order_acquire) != question::answered) {
@@ -129,7 +132,8 @@ std::string name_of(std::uintptr_t address) {
     text << ' ' << (plain != nullptr ? plain.get() : found.dli_sname) << "+0x"
          << address - reinterpret_cast<std::uintptr_t>(found.dli_saddr);
   }
-  text << " (" << found.dli_fname << "+0x" << address - reinterpret_cast<std::uintptr_t>(found.dli_fbase) << ')';
+  text << " (" << found.dli_fname << "+0x"
+       << address - reinterpret_cast<std::uintptr_t>(found.dli_fbase) << ')';
   return text.str();
 }
 
@@ -149,11 +153,18 @@ void prepare_hog_reports() noexcept {
 void report_hog(pthread_t thread, unsigned index, std::chrono::milliseconds stood_still) noexcept {
   try {
     const std::lock_guard lock(asking);
-    if (!ask(thread) || !current.on_fiber) {
+    const std::string kept = " has kept worker " + std::to_string(index) + " to itself for " +
+                             std::to_string(stood_still.count()) + " ms";
+    if (!ask(thread)) {
+      log_line("aramid: a fiber" + kept +
+               "; its thread does not answer");  // it blocks the signal, or has not got its CPU
+      return;
+    }
+    if (!current.on_fiber) {
       return;  // it has come to its end meanwhile
     }
-    std::string text = "aramid: fiber '" + std::string(current.name) + "' (" + std::to_string(current.id) + ") has kept worker " +
-                       std::to_string(index) + " to itself for " + std::to_string(stood_still.count()) + " ms, in";
+    std::string text = "aramid: fiber '" + std::string(current.name) + "' (" +
+                       std::to_string(current.id) + ")" + kept + ", in";
     for (std::size_t i = 0; i != current.depth; ++i) {
       // Behind the first stand return addresses: the call is before them.
       text += "\n    " + name_of(current.frames[i] - (i == 0 ? 0 : 1));
