@@ -22,7 +22,7 @@ struct slab {
   slab* older = nullptr;          // constant
   slab* next = nullptr;           // of those that have blocks; under the lock, as are the next
   control_list free;
-  bool to_revive = false;         // its memory has been given back
+  std::atomic<bool> to_revive{false};  // its memory has been given back; walkers read it without the lock
   std::uint64_t epoch_floor = 0;  // of those blocks
 };
 static_assert(sizeof(slab) <= fiber_control::block_bytes);
@@ -33,7 +33,8 @@ constexpr std::size_t slab_blocks = slab_bytes / fiber_control::block_bytes - 1;
 struct pool {
   spin_lock lock;
   slab* available = nullptr;  // that have free blocks; under the lock, as is the next
-  std::size_t idle = 0;       // slabs all of whose blocks are free, and which keep their memory
+  std::size_t idle = 0;       // slabs all of whose blocks are free, and which keep their memory; as is the next
+  std::size_t walkers = 0;    // while there are any nothing is given back
   std::atomic<slab*> newest{nullptr};  // slabs are only ever added; release, read with acquire
 };
 constinit pool shared;
@@ -98,7 +99,7 @@ void revive(slab& of) noexcept {
   for (std::size_t i = 0; i != slab_blocks; ++i) {
     block_at(of, i)->revive(of.epoch_floor);
   }
-  of.to_revive = false;
+  of.to_revive.store(false, std::memory_order_relaxed);
   list_all(of);
 }
 
@@ -120,7 +121,7 @@ slab* take_back(fiber_control& block) noexcept {
   if (home.free.size != slab_blocks) {
     return nullptr;
   }
-  if (shared.idle < idle_slabs_limit) {
+  if (shared.idle < idle_slabs_limit || shared.walkers != 0) {
     ++shared.idle;
     return nullptr;
   }
@@ -136,10 +137,10 @@ void give_back(slab& idle) noexcept {
   // The first page holds the slab's own words.
   madvise(reinterpret_cast<unsigned char*>(&idle) + page_bytes, slab_bytes - page_bytes, MADV_DONTNEED);
   const std::lock_guard lock(shared.lock);
-  idle.to_revive = true;
+  idle.to_revive.store(true, std::memory_order_relaxed);
   // Behind those that have their memory.
   slab** link = &shared.available;
-  while (*link != nullptr && !(*link)->to_revive) {
+  while (*link != nullptr && !(*link)->to_revive.load(std::memory_order_relaxed)) {
     link = &(*link)->next;
   }
   idle.next = std::exchange(*link, &idle);
@@ -153,7 +154,7 @@ void refill_controls(control_list& into) {
     add_slab();
   }
   slab& from = *shared.available;
-  if (from.to_revive) {
+  if (from.to_revive.load(std::memory_order_relaxed)) {
     revive(from);
   }
   if (from.free.size == slab_blocks) {
@@ -183,11 +184,18 @@ void return_controls(control_list& from, std::size_t count) noexcept {
 }
 
 void for_each_control(void (*visit)(fiber_control&, void*), void* argument) {
+  {
+    const std::lock_guard lock(shared.lock);
+    ++shared.walkers;
+  }
   for (slab* each = shared.newest.load(std::memory_order_acquire); each != nullptr; each = each->older) {
-    for (std::size_t i = 0; i != slab_blocks; ++i) {
+    // Relaxed: a fiber that was born before the walk began, its slab was revived before that.
+    for (std::size_t i = 0; i != slab_blocks && !each->to_revive.load(std::memory_order_relaxed); ++i) {
       visit(*block_at(*each, i), argument);
     }
   }
+  const std::lock_guard lock(shared.lock);
+  --shared.walkers;
 }
 
 }  // namespace aramid::inline v0::detail

@@ -67,13 +67,20 @@ void runtime_core::start() {
   prepare_heavy_fences();
   try {
     for (const auto& each : workers_) {
-      threads_.emplace_back([w = each.get()] {
+      threads_.emplace_back([w = each.get(), reports_hogs = report_hogs_after_.count() > 0] {
         pthread_setname_np(pthread_self(), ("aramid-" + std::to_string(w->index)).c_str());
         // A write to a broken pipe is an error to its caller, not the end of the program; MSG_NOSIGNAL covers sockets only.
         sigset_t pipe;
         sigemptyset(&pipe);
         sigaddset(&pipe, SIGPIPE);
         pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+        if (reports_hogs) {
+          // Whoever made the runtime may have blocked it.
+          sigset_t question;
+          sigemptyset(&question);
+          sigaddset(&question, SIGURG);
+          pthread_sigmask(SIG_UNBLOCK, &question, nullptr);
+        }
         // The default slack of 50 µs would be added to every sleep.
         prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
         const alternate_signal_stack for_overflows;
