@@ -44,6 +44,8 @@ std::size_t mappings() {
 
 #if defined(ARAMID_UNDER_UBSAN)
 constexpr int many = 100'000;
+#elif defined(__SANITIZE_THREAD__)  // which ends the program at 8,128 threads and fibers
+constexpr int many = 100'000;
 #else
 constexpr int many = 1'000'000;
 #endif
@@ -68,9 +70,9 @@ TEST_F(memory_test, a_million_parked_fibers) {
             }));
           }
           ASSERT_TRUE(eventually([&] { return parked == count; }));
-          // The guards are mappings of their own on kernels without MADV_GUARD_INSTALL; the default limit is 65,530.
-          EXPECT_LT(mappings() - mappings_before, 1000U);
           if (!sanitized) {
+            // The guards are mappings of their own on kernels without MADV_GUARD_INSTALL; the default limit is 65,530.
+            EXPECT_LT(mappings() - mappings_before, 1000U);
             EXPECT_LE(kib_for_each(), 4.7);
           }
           gate.close();
@@ -98,17 +100,20 @@ TEST_F(memory_test, blocks_come_back_with_new_epochs) {
         for (int round = 0; round != 3; ++round) {
           channel<int> gate;
           std::vector<fiber<>> all;
-          int parked = 0;
+          int ran = 0;
           for (int i = 0; i != count; ++i) {
-            all.push_back(spawn([&] {
+            // A handle keeps the block of a fiber that has ended, and not all wait: TSan allows no more than 8,128 live ones.
+            all.push_back(spawn([&, waits = i % 8 == 0] {
               parker wait;
               old.push_back(wait.token());
               (void)wait.abandon();
-              ++parked;
-              (void)gate.receive();
+              ++ran;
+              if (waits) {
+                (void)gate.receive();
+              }
             }));
           }
-          ASSERT_TRUE(eventually([&] { return parked == count; }));
+          ASSERT_TRUE(eventually([&] { return ran == count; }));
           for (std::size_t i = 0; i + static_cast<std::size_t>(count) < old.size(); ++i) {
             ASSERT_FALSE(claim(old[i])) << "a token of an earlier life has won a wait";
           }
