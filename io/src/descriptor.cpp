@@ -82,7 +82,8 @@ std::error_code descriptor::close() noexcept {
   if ((before & closing) != 0) {
     return {};
   }
-  if (before >= one_user) {
+  // A forked child shares the socket: its parent's users are not the child's to wake, nor to wait for.
+  if (before >= one_user && !home_.of_another_process()) {
     end_waits();
     wait_for_users();
   }

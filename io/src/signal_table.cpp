@@ -1,5 +1,6 @@
 #include "signal_table.hpp"
 
+#include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -35,6 +36,16 @@ constinit std::array<std::atomic<signal_watch*>, max_watches> slots{};
 constinit std::atomic<int> handlers_running{0};
 constinit spin_lock table_lock;
 disposition dispositions[last_signal + 1];  // under table_lock
+
+/// A forked child finds the table whole and free: nobody else would give it back there.
+void hold_the_table_while_forking() noexcept {
+  static const bool held = pthread_atfork([] { table_lock.lock(); }, [] { table_lock.unlock(); },
+                                          [] {
+                                            handlers_running = 0;
+                                            table_lock.unlock();
+                                          }) == 0;
+  (void)held;
+}
 
 extern "C" void aramid_signal_handler(int number) {
   const int saved = errno;
@@ -101,6 +112,7 @@ int signal_watch::take() noexcept {
 }
 
 bool enter_signal_table(signal_watch& watch) noexcept {
+  hold_the_table_while_forking();
   const std::lock_guard guard(table_lock);
   for (auto& slot : slots) {
     if (slot.load() == nullptr) {

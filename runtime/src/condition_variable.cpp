@@ -20,6 +20,8 @@
 #include <aramid/condition_variable.hpp>
 #include <aramid/detail/spin_lock.hpp>
 
+#include "forks.hpp"
+
 namespace aramid::inline v0 {
 
 namespace {
@@ -41,6 +43,12 @@ detail::spin_lock& lock_for(const condition_variable* which) noexcept {
 }
 
 }  // namespace
+
+void detail::abandon_condition_locks() noexcept {
+  for (queue_lock& each : table) {
+    each.lock.unlock();
+  }
+}
 
 cv_status condition_variable::wait_until_notified(std::unique_lock<mutex>& lock,
                                                   time_point deadline) {

@@ -9,6 +9,8 @@
 #include <new>
 #include <utility>
 
+#include "forks.hpp"
+
 namespace aramid::inline v0::detail {
 
 namespace {
@@ -19,7 +21,8 @@ constexpr std::size_t idle_slabs_limit = 8;  // that keep their memory
 
 /// Lies in the place of a slab's first block.
 struct slab {
-  slab* older = nullptr;          // constant
+  slab* older = nullptr;          // constant, as is the next
+  std::uint32_t made_after_forks = fork_count();
   slab* next = nullptr;           // of those that have blocks; under the lock, as are the next
   control_list free;
   std::atomic<bool> to_revive{false};  // its memory has been given back; walkers read it without the lock
@@ -114,6 +117,9 @@ void unlist(slab& of) noexcept {
 /// Returns: the slab, if its memory is now to be given back.
 slab* take_back(fiber_control& block) noexcept {
   slab& home = slab_of(block);
+  if (home.made_after_forks != fork_count()) {
+    return nullptr;
+  }
   if (home.free.size == 0) {
     home.next = std::exchange(shared.available, &home);
   }
@@ -196,6 +202,17 @@ void for_each_control(void (*visit)(fiber_control&, void*), void* argument) {
   }
   const std::lock_guard lock(shared.lock);
   --shared.walkers;
+}
+
+void abandon_controls() noexcept {
+  shared.available = nullptr;
+  shared.idle = shared.walkers = 0;
+  shared.newest.store(nullptr, std::memory_order_relaxed);
+  shared.lock.unlock();
+}
+
+bool of_another_process(const fiber_control& block) noexcept {
+  return fork_count() != 0 && slab_of(block).made_after_forks != fork_count();
 }
 
 }  // namespace aramid::inline v0::detail

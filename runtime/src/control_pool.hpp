@@ -53,4 +53,7 @@ void return_controls(control_list& from, std::size_t count) noexcept;
 /// Calls `visit(block, argument)` for every block there is, free ones too.
 void for_each_control(void (*visit)(fiber_control&, void*), void* argument);
 
+/// Whether the fiber is one of the process that forked this one. Asks the pool, since its runtime may have ended.
+[[nodiscard]] bool of_another_process(const fiber_control& block) noexcept;
+
 }  // namespace aramid::inline v0::detail

@@ -24,4 +24,11 @@ void terminate_detached(const fiber_control& fiber) noexcept {
   std::terminate();
 }
 
+void terminate_in_child(const fiber_control& fiber) noexcept {
+  log_line("aramid: " + describe(fiber) + " forked, and in the child " +
+           (fiber.outcome == fiber_outcome::threw ? "failed: " + failure_text(fiber.error)
+                                                  : "returned, where nobody is left to go on with: call exec or _exit there"));
+  std::terminate();
+}
+
 }  // namespace aramid::inline v0::detail

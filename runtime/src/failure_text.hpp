@@ -17,4 +17,7 @@ std::string describe(const fiber_control& fiber);
 /// A detached fiber has failed: says which and how, and terminates.
 [[noreturn]] void terminate_detached(const fiber_control& fiber) noexcept;
 
+/// The body of a fiber has ended in a forked child (forks.hpp): says which and how, and terminates.
+[[noreturn]] void terminate_in_child(const fiber_control& fiber) noexcept;
+
 }  // namespace aramid::inline v0::detail

@@ -173,6 +173,9 @@ void abandon_new_fiber(fiber_control* fiber) noexcept {
 
 worker& fiber_control::run_to_end() noexcept {
   invoke_body();
+  if (ARAMID_UNLIKELY(core->of_another_process())) {
+    terminate_in_child(*this);
+  }
   announce_end();
   // Asked for only now: a group's hook or the destructor of the result may have suspended.
   worker& ended_on = *current_worker();
@@ -262,7 +265,7 @@ void fiber_control::announce_end() noexcept {
 }
 
 void fiber_control::release_handle() noexcept {
-  if (!life.done() && life.leave_early()) {
+  if (!life.done() && (of_another_process(*this) || life.leave_early())) {
     return;
   }
   drop_result();
@@ -361,6 +364,9 @@ bool wait_fiber(fiber_control* fiber, time_point deadline) {
   if (fiber->life.done()) {
     return true;
   }
+  if (ARAMID_UNLIKELY(of_another_process(*fiber))) {
+    throw std::logic_error("aramid: fiber::join: the fiber is one of the process that forked this one");
+  }
   const wake_reason reason = observe(*fiber, deadline, cancellable::yes);
   if (reason == wake_reason::cancelled) {
     throw_cancelled();
@@ -389,6 +395,9 @@ void cancel_and_join_fiber(fiber_control* fiber) noexcept {
     // It would wait for itself for ever, and a destructor cannot throw.
     log_line("aramid: " + describe(*fiber) + " destroyed its own handle, which would join it");
     std::terminate();
+  }
+  if (!fiber->life.done() && of_another_process(*fiber)) {
+    return;
   }
   fiber->request_cancel();
   if (!fiber->life.done()) {

@@ -14,10 +14,12 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <sstream>
 #include <string>
 
 #include "fiber_control.hpp"
+#include "forks.hpp"
 #include "log.hpp"
 #include "thread_state.hpp"
 
@@ -138,6 +140,11 @@ std::string name_of(std::uintptr_t address) {
 }
 
 }  // namespace
+
+void abandon_hog_reports() noexcept {
+  new (&asking) std::mutex;  // whoever held it is not here
+  current.progress.store(question::nobody_asks, std::memory_order_relaxed);
+}
 
 void prepare_hog_reports() noexcept {
   static const bool installed = [] {

@@ -8,6 +8,8 @@
 
 #include <aramid/run.hpp>
 
+#include "forks.hpp"
+
 namespace aramid::inline v0 {
 
 namespace {
@@ -33,6 +35,9 @@ void set_log_handler(std::function<void(std::string_view line)> wanted) {
 }
 
 namespace detail {
+
+void lock_log() noexcept { handler_lock().lock(); }
+void unlock_log() noexcept { handler_lock().unlock(); }
 
 void log_line(std::string_view line) noexcept {
   try {

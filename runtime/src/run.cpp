@@ -48,11 +48,20 @@ runtime_ref runtime_ref::current() noexcept {
   return made;
 }
 
+bool runtime_ref::of_another_process() const noexcept {
+  const std::shared_ptr<runtime_core> core = core_.lock();
+  return core != nullptr && core->of_another_process();
+}
+
 std::shared_ptr<runtime_core> runtime_ref::lock(const char* operation) const {
   std::shared_ptr<runtime_core> core = core_.lock();
   if (core == nullptr) {
     throw std::logic_error(std::string("aramid: ") + operation +
                            ": called from a thread that is no fiber, on an object whose runtime has ended");
+  }
+  if (core->of_another_process()) {
+    throw std::logic_error(std::string("aramid: ") + operation +
+                           ": the object's runtime is that of the process which forked this one");
   }
   return core;
 }

@@ -63,6 +63,7 @@ runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
 runtime_core::~runtime_core() = default;
 
 void runtime_core::start() {
+  watch_forks();
   report_stack_overflows();
   prepare_heavy_fences();
   try {
@@ -112,7 +113,10 @@ void runtime_core::end_threads() noexcept {
   }
 }
 
-bool runtime_core::admit() noexcept {
+bool runtime_core::admit() {
+  if (of_another_process()) {
+    throw std::logic_error("aramid: spawn: the runtime is that of the process which forked this one; make a new one");
+  }
   // Counted first, refused after: `stop` either sees the birth, or we see `stopping_` (both seq_cst).
   injected_births_.fetch_add(1, std::memory_order_seq_cst);
   if (!stopping()) {
@@ -174,6 +178,14 @@ void runtime_core::cancel_all() noexcept {
 void runtime_core::stop(std::chrono::milliseconds grace) {
   if (current_fiber() != nullptr && current_runtime() == this) {
     throw std::logic_error("aramid: runtime::stop: called from one of its own fibers");
+  }
+  if (of_another_process()) {
+    // Kept for ever: its locks may be held by nobody, and its threads cannot be joined.
+    static auto& kept = *new std::vector<std::shared_ptr<runtime_core>>;
+    if (std::find(kept.begin(), kept.end(), shared_from_this()) == kept.end()) {
+      kept.push_back(shared_from_this());
+    }
+    return;
   }
   const std::lock_guard lock(stop_lock_);
   if (exiting()) {

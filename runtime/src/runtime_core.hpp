@@ -23,6 +23,7 @@
 #include <aramid/driver.hpp>
 #include <aramid/run.hpp>
 
+#include "forks.hpp"
 #include "idle_set.hpp"
 #include "injection_queue.hpp"
 #include "stack_pool.hpp"
@@ -53,6 +54,9 @@ public:
   [[nodiscard]] bool stopping() const noexcept { return stopping_.load(std::memory_order_seq_cst); }
   [[nodiscard]] bool exiting() const noexcept { return exiting_.load(std::memory_order_acquire); }
 
+  /// Whether this process is a fork of the one that made it: nobody runs its fibers (forks.hpp).
+  [[nodiscard]] bool of_another_process() const noexcept { return made_after_forks_ != fork_count(); }
+
   [[nodiscard]] idle_set<>& idle() noexcept { return idle_; }
   [[nodiscard]] injection_queue& injection() noexcept { return injection_; }
   [[nodiscard]] const injection_queue& injection() const noexcept { return injection_; }
@@ -64,7 +68,8 @@ public:
   [[nodiscard]] const fiber_control* overflowed(const void* address) const noexcept;
 
   /// A fiber is born outside of the workers. False if the runtime no longer takes any: then the birth is void.
-  [[nodiscard]] bool admit() noexcept;
+  /// Throws: std::logic_error in a forked child.
+  [[nodiscard]] bool admit();
   /// Takes back an `admit`: the fiber was never started.
   void revoke() noexcept;
 
@@ -109,6 +114,7 @@ private:
   watchdog watchdog_;
 
   std::mutex stop_lock_;  // one `stop` at a time
+  const std::uint32_t made_after_forks_ = fork_count();  // next to what births and ends look at
   std::atomic<bool> waiting_{false};   // `stop` has begun: ends are to be noted
   std::atomic<bool> stopping_{false};
   std::atomic<bool> exiting_{false};

@@ -11,6 +11,8 @@
 #include <aramid/detail/spin_lock.hpp>
 
 #include "fiber_control.hpp"
+#include "forks.hpp"
+#include "runtime_core.hpp"
 #include "worker.hpp"
 
 namespace aramid::inline v0::detail {
@@ -110,6 +112,16 @@ runtime_core* current_runtime() noexcept {
 thread_state* state_of_thread() noexcept {
   asm volatile("" ::: "memory");
   return &state;
+}
+
+void abandon_thread_state() noexcept {
+  idle_waiters.free = nullptr;
+  idle_waiters.lock.unlock();
+  if (state.on != nullptr) {
+    state.entered = &state.on->core;
+    state.on = nullptr;
+    state.current = nullptr;
+  }
 }
 
 }  // namespace aramid::inline v0::detail

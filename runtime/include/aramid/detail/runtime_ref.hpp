@@ -35,6 +35,9 @@ public:
     return made.join();
   }
 
+  /// Whether it is a runtime of the process that forked this one: none of its fibers runs here.
+  [[nodiscard]] bool of_another_process() const noexcept;
+
 private:
   [[nodiscard]] std::shared_ptr<runtime_core> lock(const char* operation) const;
 
