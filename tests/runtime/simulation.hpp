@@ -35,7 +35,7 @@ public:
   explicit virtual_driver(const time_point& now) : now_(now) {}
 
   void poll(time_point, wake_batch&) noexcept override { woken = false; }
-  void wake() noexcept override { woken = true; }
+  void wake() noexcept override { woken = woken || !loses_wakes; }
   void flush() noexcept override {}
   bool help(wake_batch&) noexcept override { return false; }
   [[nodiscard]] std::size_t in_flight() const noexcept override { return 0; }
@@ -44,6 +44,7 @@ public:
   [[nodiscard]] std::string_view name() const noexcept override { return "virtual"; }
 
   bool woken = false;
+  bool loses_wakes = false;  // a broken twin
 
 private:
   const time_point& now_;
@@ -74,16 +75,37 @@ public:
     return fiber<detail::spawn_result<Fn>>(detail::launch(core_.get(), nullptr, fiber_options{.name = "root"}, std::forward<Fn>(fn)));
   }
 
-  /// Steps until every fiber has ended. Returns false, with a failed assertion, if that can never be, or takes too long.
-  bool run(std::uint64_t most_steps = 5'000'000) {
+  enum class end : std::uint8_t { well, stuck, never };
+
+  /// Steps until every fiber has ended, or can never end because nobody is awake who could go on.
+  end try_run(std::uint64_t most_steps = 5'000'000) {
     for (std::uint64_t i = 0; core_->stats().fibers != 0; ++i) {
-      if (i == most_steps || !step()) {
-        ADD_FAILURE() << (i == most_steps ? "does not end" : "stuck: a wake was lost") << " with " << core_->stats().fibers
-                      << " fibers left, after " << i << " steps";
-        return false;
+      if (i == most_steps) {
+        return end::never;
+      }
+      if (!step()) {
+        return end::stuck;
       }
     }
-    return true;
+    return end::well;
+  }
+
+  void run() {
+    const end how = try_run();
+    ASSERT_EQ(how, end::well) << (how == end::stuck ? "a wake was lost" : "it does not end") << ", " << stats().fibers << " fibers left";
+  }
+
+  /// From now on workers that sleep stay so, until `wake_all`: the tests of the simulation itself.
+  void lose_wakes() {
+    for (sleeper& each : sleepers_) {
+      each.driver->loses_wakes = true;
+    }
+  }
+  void wake_all() {
+    for (sleeper& each : sleepers_) {
+      each.driver->loses_wakes = false;
+      each.driver->woken = true;
+    }
   }
 
   /// Lets one worker do one thing. Returns false if none ever can.

@@ -1,17 +1,15 @@
 // The whole scheduler under hundreds of seeds: spawn, steal, park, timers, cancellation, channels, mutexes and groups, stepped
-// on one thread. A seed that fails is replayed alone with ARAMID_SIMULATION_SEED=<seed>; ARAMID_SIMULATION_SEEDS=<count> runs
-// more of them.
+// on one thread. A seed that fails is replayed alone with --seed (simulation_main.cpp).
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -19,11 +17,13 @@
 #include <aramid/channel.hpp>
 #include <aramid/fiber.hpp>
 #include <aramid/mutex.hpp>
+#include <aramid/run.hpp>
 #include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 
 #include "runtime_fixture.hpp"
 #include "scale.hpp"
+#include "seeds.hpp"
 #include "simulation.hpp"
 
 namespace aramid::test {
@@ -33,18 +33,12 @@ using namespace std::chrono_literals;
 
 using simulation_test = leaves_nothing;
 
-/// Calls `fn(seed)` for the seeds that the environment asks for.
+/// Calls `fn(seed)` for as many seeds as the command line asks for, else for `count`, a twentieth of that under a sanitizer.
 template <class Fn>
-void for_each_seed(int count, Fn fn) {
-  std::uint64_t first = 1;
-  std::uint64_t last = static_cast<std::uint64_t>(count);
-  if (const char* const one = std::getenv("ARAMID_SIMULATION_SEED")) {
-    first = last = std::strtoull(one, nullptr, 10);
-  } else if (const char* const many = std::getenv("ARAMID_SIMULATION_SEEDS")) {
-    last = std::strtoull(many, nullptr, 10);
-  }
-  for (std::uint64_t seed = first; seed <= last && !::testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE("replay with ARAMID_SIMULATION_SEED=" + std::to_string(seed));
+void for_each_seed(std::uint64_t count, Fn fn) {
+  const seed_range range = seeds_asked_for.value_or(seed_range{1, sanitized ? count / 20 : count});
+  for (std::uint64_t seed = range.first; seed <= range.last && !::testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("replay with --seed=" + std::to_string(seed));
     fn(seed);
   }
 }
@@ -231,13 +225,13 @@ TEST_F(simulation_test, everything_at_once_ends_well_under_every_seed) {
   std::uint64_t steals = 0;
   std::uint64_t migrations = 0;
   std::uint64_t parks = 0;
-  for_each_seed(sanitized ? 60 : 600, [&](std::uint64_t seed) {
+  for_each_seed(4000, [&](std::uint64_t seed) {
     const outcome result = simulate(seed);
     steals += result.steals;
     migrations += result.migrations;
     parks += result.parks;
   });
-  if (std::getenv("ARAMID_SIMULATION_SEED") == nullptr) {
+  if (!seeds_asked_for) {
     EXPECT_GT(steals, 100U);
     EXPECT_GT(migrations, 100U);
     EXPECT_GT(parks, 100U);
@@ -245,7 +239,7 @@ TEST_F(simulation_test, everything_at_once_ends_well_under_every_seed) {
 }
 
 TEST_F(simulation_test, the_same_seed_replays_exactly) {
-  for_each_seed(sanitized ? 10 : 100, [&](std::uint64_t seed) { EXPECT_TRUE(simulate(seed) == simulate(seed)); });
+  for_each_seed(500, [&](std::uint64_t seed) { EXPECT_TRUE(simulate(seed) == simulate(seed)); });
 }
 
 TEST_F(simulation_test, different_seeds_differ) {
@@ -255,7 +249,7 @@ TEST_F(simulation_test, different_seeds_differ) {
 // --- time --------------------------------------------------------------------------------------------------------------
 
 TEST_F(simulation_test, sleepers_wake_at_the_very_nanosecond_and_in_order) {
-  for_each_seed(sanitized ? 20 : 200, [](std::uint64_t seed) {
+  for_each_seed(1000, [](std::uint64_t seed) {
     simulation in(seed, workers_for(seed));
     std::vector<time_point> woke;
     auto root = in.spawn([&] {
@@ -283,7 +277,7 @@ TEST_F(simulation_test, sleepers_wake_at_the_very_nanosecond_and_in_order) {
 }
 
 TEST_F(simulation_test, of_nested_timeouts_the_earlier_fires_at_its_time) {
-  for_each_seed(sanitized ? 20 : 200, [](std::uint64_t seed) {
+  for_each_seed(1000, [](std::uint64_t seed) {
     simulation in(seed, workers_for(seed));
     auto root = in.spawn([&] {
       std::mt19937_64 random(seed);
@@ -329,7 +323,7 @@ TEST_F(simulation_test, of_nested_timeouts_the_earlier_fires_at_its_time) {
 
 TEST_F(simulation_test, wakes_are_never_lost) {
   // Few fibers and many workers: most of them asleep most of the time, so that every wake has to reach the right one.
-  for_each_seed(sanitized ? 50 : 1000, [](std::uint64_t seed) {
+  for_each_seed(5000, [](std::uint64_t seed) {
     simulation in(seed, workers_for(seed));
     int rounds = 0;
     auto root = in.spawn([&] {
@@ -357,6 +351,117 @@ TEST_F(simulation_test, wakes_are_never_lost) {
     root.join();
     EXPECT_EQ(rounds, 30);
   });
+}
+
+// --- trees -------------------------------------------------------------------------------------------------------------
+
+/// A tree of groups, one of whose fibers cancels the whole of it, or fails, at some time.
+class tree {
+public:
+  explicit tree(std::uint64_t seed) : random_(seed), depth_(2 + static_cast<int>(seed % 3)) {}
+
+  void root() {
+    cancel_scope scope;
+    try {
+      (void)scope.run([&] { node(scope, 0); });
+    } catch (const std::runtime_error&) {
+      ++failures_;
+    }
+  }
+
+  void check() const {
+    EXPECT_EQ(begun_, ended_);
+    EXPECT_LE(failures_, 1);
+  }
+
+private:
+  void node(cancel_scope& whole, int depth) {
+    ++begun_;
+    try {
+      with_task_group([&](task_group& group) {
+        for (auto n = 1 + random_() % 3; depth != depth_ && n != 0; --n) {
+          group.spawn([&, depth] { node(whole, depth + 1); });
+        }
+        linger();
+        if (const auto what = random_() % 40; what == 0) {
+          whole.cancel();
+        } else if (what == 1) {
+          throw std::runtime_error("expected");
+        }
+        linger();
+      });
+    } catch (...) {
+      ++ended_;
+      throw;
+    }
+    ++ended_;
+  }
+
+  void linger() {
+    switch (random_() % 3) {
+      case 0:
+        this_fiber::yield();
+        break;
+      case 1:
+        this_fiber::sleep_for(std::chrono::nanoseconds(random_() % 1'000'000));
+        break;
+      default:
+        aramid::spawn([this] { this_fiber::sleep_for(std::chrono::nanoseconds(random_() % 1000)); }).join();
+        break;
+    }
+  }
+
+  std::mt19937_64 random_;
+  const int depth_;
+  int begun_ = 0;
+  int ended_ = 0;
+  int failures_ = 0;
+};
+
+TEST_F(simulation_test, trees_of_groups_end_as_a_whole) {
+  // Failures of children whose group had been cancelled are logged; they are expected.
+  set_log_handler([](std::string_view) {});
+  for_each_seed(2000, [](std::uint64_t seed) {
+    simulation in(seed, workers_for(seed));
+    tree all(seed);
+    auto root = in.spawn([&] { all.root(); });
+    in.run();
+    root.join();
+    all.check();
+  });
+  set_log_handler({});
+}
+
+// --- the simulation itself -----------------------------------------------------------------------------------------------
+
+TEST_F(simulation_test, a_lost_wake_is_found) {
+  int found = 0;
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    simulation in(seed, 2);
+    channel<int> gate;
+    auto root = in.spawn([&] {
+      std::vector<fiber<>> receivers;
+      for (int i = 0; i != 8; ++i) {
+        receivers.push_back(aramid::spawn(fiber_options{.pinned = true}, [&] { EXPECT_EQ(gate.receive(), 1); }));
+      }
+      this_fiber::sleep_for(1s);
+      in.lose_wakes();
+      for (int i = 0; i != 8; ++i) {
+        gate.send(1);
+      }
+      for (fiber<>& each : receivers) {
+        each.join();
+      }
+    });
+    if (in.try_run() == simulation::end::stuck) {
+      ++found;
+      in.wake_all();
+      in.run();
+    }
+    root.join();
+  }
+  // Where all receivers live on the sender's own worker nobody has to be woken.
+  EXPECT_GT(found, 10) << "of 50";
 }
 
 }  // namespace
