@@ -2,7 +2,8 @@
 # no function that holds a switch may reach a thread_local: the compiler would be free to take its address before the switch and to
 # use it after. And the jump has to be jumped to, or every return behind it is mispredicted (execution_switch.hpp).
 #
-#   cmake -DLIBRARY=<libaramid_runtime> -DOBJDUMP=<objdump> -P switch_code.cmake
+#   cmake -DLIBRARY=<libaramid_runtime, or a program> -DOBJDUMP=<objdump> [-DEXPECTED=<a function that is known to hold one>;...]
+#         -P switch_code.cmake
 cmake_minimum_required(VERSION 3.25)
 
 execute_process(
@@ -32,7 +33,10 @@ foreach(function IN LISTS functions)
 endforeach()
 
 # If these are not found it is this script that does not see.
-foreach(expected IN ITEMS "worker::park" "worker::yield" "stack_loop::main")
+if(NOT EXPECTED)
+  set(EXPECTED "worker::park" "worker::yield" "stack_loop::main")
+endif()
+foreach(expected IN LISTS EXPECTED)
   if(NOT with_switch MATCHES "${expected}")
     message("no switch found in ${expected}; found: ${with_switch}")
     set(failed TRUE)

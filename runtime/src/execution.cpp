@@ -6,32 +6,9 @@
 
 #include "execution_switch.hpp"
 
-// The first frame of a stack. Its caller is nobody and its frame pointer null: here whoever unwinds or walks frames stops.
-// It passes what it was given on to `aramid_enter_execution`.
-#if defined(__x86_64__)
-asm(R"(
-  .text
-  .hidden aramid_first_frame
-  .type aramid_first_frame, @function
-aramid_first_frame:
-  .cfi_startproc
-  .cfi_undefined rip
-  xorl %ebp, %ebp
-  movq $0, (%rsp)
-  jmp aramid_enter_execution
-  .cfi_endproc
-  .size aramid_first_frame, . - aramid_first_frame
-)");
-extern "C" void aramid_first_frame(boost::context::detail::transfer_t arrived);
-#else
-#define aramid_first_frame aramid_enter_execution
-#endif
+namespace {
 
-extern "C" {
-__attribute__((visibility("hidden"))) void aramid_enter_execution(boost::context::detail::transfer_t arrived);
-}
-
-void aramid_enter_execution(boost::context::detail::transfer_t arrived) {
+[[noreturn]] void enter(boost::context::detail::transfer_t arrived) noexcept {
   using namespace aramid::detail;
   const arrival came = note_arrival(arrived.fctx, arrived.data);
   execution& self = *came.from->on->entering;
@@ -40,6 +17,23 @@ void aramid_enter_execution(boost::context::detail::transfer_t arrived) {
   self.entry(self, came);
   __builtin_unreachable();
 }
+
+// The first frame of a stack. Its caller is nobody and its frame pointer null: here whoever unwinds or walks frames stops.
+// It passes on what it was given. The operand tells a link-time optimiser who is called, which a name in the text would not.
+#if defined(__x86_64__)
+__attribute__((naked)) void first_frame(boost::context::detail::transfer_t /*arrived*/) {
+  asm(R"(
+    .cfi_undefined rip
+    xorl %%ebp, %%ebp
+    movq $0, (%%rsp)
+    jmp %P0
+  )" ::"i"(&enter));
+}
+#else
+constexpr auto& first_frame = enter;
+#endif
+
+}  // namespace
 
 namespace aramid::inline v0::detail {
 
@@ -69,7 +63,7 @@ void prepare(execution& self, void* bottom, std::size_t size,
   }
 #endif
   self.resume_point.store(
-      boost::context::detail::make_fcontext(static_cast<char*>(bottom) + size, size, &aramid_first_frame),
+      boost::context::detail::make_fcontext(static_cast<char*>(bottom) + size, size, &first_frame),
       std::memory_order_relaxed);
 }
 

@@ -48,17 +48,19 @@ namespace aramid::inline v0::detail {
 __attribute__((always_inline)) inline void* jump(void* resume_point, void*& data) noexcept {
   void* left;
   void* given = data;
+  // An operand, not a name in the text: a link-time optimiser sees that it is needed.
+  auto* jump_to = &boost::context::detail::jump_fcontext;
   // The red zone below the stack pointer may be in use: the push goes beyond it.
   asm volatile(
       "leaq -128(%%rsp), %%rsp\n\t"
       "leaq 1f(%%rip), %%rax\n\t"
       "pushq %%rax\n\t"
-      "jmp *jump_fcontext@GOTPCREL(%%rip)\n"
+      "jmp *%%rcx\n"
       "1:\n\t"
       "leaq 128(%%rsp), %%rsp"
-      : "=a"(left), "=d"(data), "+D"(resume_point), "+S"(given)
+      : "=a"(left), "=d"(data), "+D"(resume_point), "+S"(given), "+c"(jump_to)
       :
-      : "rcx", "r8", "r9", "r10", "r11", "memory", "cc", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",
+      : "r8", "r9", "r10", "r11", "memory", "cc", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",
         "st(7)", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
         "xmm13", "xmm14", "xmm15"
 #if defined(__AVX512F__)

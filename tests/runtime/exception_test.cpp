@@ -15,6 +15,7 @@
 #include <aramid/mutex.hpp>
 #include <aramid/run.hpp>
 
+#include "migrate.hpp"
 #include "runtime_fixture.hpp"
 #include "scale.hpp"
 
@@ -26,34 +27,6 @@ using namespace std::chrono_literals;
 class exception_test : public runtime_test {};
 
 INSTANTIATE_TEST_SUITE_P(workers, exception_test, worker_counts);
-
-/// Its address is not learnt by the caller, so nothing of the thread is kept across the call.
-__attribute__((noinline)) std::thread::id this_thread_id() {
-  asm volatile("" ::: "memory");
-  return std::this_thread::get_id();
-}
-
-/// Suspends until the fiber has come back on another thread, if there is one.
-/// Returns: whether it has.
-bool migrate(int attempts = 20'000) {
-  const auto before = this_thread_id();
-  if (stats().workers == 1) {
-    this_fiber::yield();
-    return false;
-  }
-  for (int i = 0; i < attempts; ++i) {
-    // A sleep: the timer's batch goes onto a ring that others steal from.
-    if (i % 8 == 0) {
-      this_fiber::sleep_for(1us);
-    } else {
-      this_fiber::yield();
-    }
-    if (this_thread_id() != before) {
-      return true;
-    }
-  }
-  return false;
-}
 
 __attribute__((noinline)) int uncaught() {
   asm volatile("" ::: "memory");
