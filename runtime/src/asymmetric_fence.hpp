@@ -21,7 +21,7 @@ namespace aramid::inline v0::detail {
 /// Whether heavy fences are membarriers. Set before the first worker of the process runs, and not changed while any does.
 extern std::atomic<bool> fences_are_asymmetric;
 
-/// Called before a runtime's first worker runs. To register with the kernel is free while the process has one thread and costs an RCU
+/// Called before a runtime's first worker is made. To register with the kernel is free while the process has one thread and costs an RCU
 /// grace period, 10 ms and more, later: once in the life of a process.
 void prepare_heavy_fences() noexcept;
 
@@ -39,6 +39,12 @@ struct asymmetric_atomics : std_atomics {
     }
   }
   static void heavy_fence() noexcept;
+
+  /// For who asks once and not at every fence: if light fences cost nothing, `free_fence` is one.
+  [[nodiscard]] static bool light_fences_are_free() noexcept {
+    return fences_are_asymmetric.load(std::memory_order_relaxed);
+  }
+  static void free_fence() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 };
 
 }  // namespace aramid::inline v0::detail

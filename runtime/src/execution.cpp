@@ -11,9 +11,8 @@ namespace {
 [[noreturn]] void enter(boost::context::detail::transfer_t arrived) noexcept {
   using namespace aramid::detail;
   const arrival came = note_arrival(arrived.fctx, arrived.data);
+  finish_switch(came);
   execution& self = *came.from->on->entering;
-  finish_switch(self);
-  *self.on->exception_globals = {};
   self.entry(self, came);
   __builtin_unreachable();
 }
@@ -39,6 +38,7 @@ namespace aramid::inline v0::detail {
 
 void adopt_thread(execution& self, worker& w) noexcept {
   self.on = &w;
+  self.has_more = are_sanitizers_on();
   pthread_attr_t attributes;
   if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
     void* bottom = nullptr;
@@ -54,6 +54,7 @@ void adopt_thread(execution& self, worker& w) noexcept {
 void prepare(execution& self, void* bottom, std::size_t size,
              void (*entry)(execution& self, arrival arrived)) noexcept {
   self.entry = entry;
+  self.has_more = are_sanitizers_on();
   self.sanitizers.stack_bottom = bottom;
   self.sanitizers.stack_size = size;
   self.sanitizers.fake_stack = nullptr;

@@ -3,8 +3,9 @@
 //
 // A switch saves the callee-saved registers on the old stack (Boost.Context does that) and three things more:
 //   - the C++ exception globals of the thread (which exceptions are being handled, how many are in flight), so that
-//     a fiber may suspend in a catch block or a destructor and resume elsewhere. Boost.Context's own classes do this too from
-//     1.88 on, in fiber::resume (boostorg/context pull 281); we jump below them, so it is done once with any version;
+//     a fiber may suspend in a catch block or a destructor and resume elsewhere. They are zero whenever none is, so all but such a
+//     fiber leave and find zeros, and only that has its own put aside and brought back by whoever switches. Boost.Context's own classes
+//     do this too from 1.88 on, in fiber::resume (boostorg/context pull 281); we jump below them, so it is done once with any version;
 //   - what ASan must know of the stacks (through weak symbols, in every build: the program, not the library, decides)
 //     and TSan of the fibers (in instrumented builds);
 //   - where the old one is to be resumed, which only the *new* side learns: it stores it.
@@ -32,6 +33,15 @@ struct arrival {
   left_by how;
 };
 
+/// The layout of __cxa_eh_globals (Itanium C++ ABI, exception handling, 2.2.2).
+struct exception_state {
+  void* caught = nullptr;
+  unsigned int uncaught = 0;
+
+  [[nodiscard]] bool any() const noexcept { return (reinterpret_cast<std::uintptr_t>(caught) | uncaught) != 0; }
+};
+exception_state* exception_globals_of_thread() noexcept;
+
 struct execution {
   /// Where to resume. Written by the side that is switched to; of no meaning while running. Atomic, because the stack behind it is
   /// prefetched by whoever finds it in a queue, when somebody else may already run it.
@@ -40,6 +50,12 @@ struct execution {
   /// The worker it runs on (or last ran on). Written by whoever switches to it, before the switch. Read by
   /// its own code afterwards: this is how a resumed fiber knows where it is without touching a thread_local.
   worker* on = nullptr;
+
+  /// Whether a switch to it has more to do than to jump: exceptions to bring back, sanitizers to tell.
+  bool has_more = false;
+
+  /// While it is suspended in a catch block or unwinding: what is its thread's while it runs. Written by whoever switches from or to it.
+  exception_state exceptions;
 
   /// What the first switch to it runs.
   void (*entry)(execution& self, arrival arrived) = nullptr;

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include <boost/context/detail/fcontext.hpp>
 
@@ -19,9 +20,11 @@
 
 // TSan's switch must not sit between the entry and the exit of an instrumented function.
 #if defined(__SANITIZE_THREAD__)
-#define ARAMID_SWITCH_FUNCTION __attribute__((noinline, no_sanitize("thread"))) inline
+#define ARAMID_NOT_FOR_TSAN __attribute__((no_sanitize("thread")))
+#define ARAMID_SWITCH_INLINE __attribute__((noinline)) inline
 #else
-#define ARAMID_SWITCH_FUNCTION __attribute__((always_inline)) inline
+#define ARAMID_NOT_FOR_TSAN
+#define ARAMID_SWITCH_INLINE __attribute__((always_inline)) inline
 #endif
 
 extern "C" {
@@ -41,6 +44,15 @@ void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 }
 
 namespace aramid::inline v0::detail {
+
+/// Whether `execution::sanitizers` mean anything.
+inline bool are_sanitizers_on() noexcept {
+#if defined(__SANITIZE_THREAD__)
+  return true;
+#else
+  return ARAMID_UNLIKELY(__sanitizer_start_switch_fiber != nullptr);
+#endif
+}
 
 /// Goes on where `resume_point` says, handing `data` over.
 /// Returns, when somebody comes back: where that one is to be resumed; `data` is then what that one has handed over.
@@ -78,13 +90,6 @@ inline void* jump(void* resume_point, void*& data) noexcept {
 }
 #endif
 
-/// After arriving in `self`.
-inline void finish_switch(execution& self) noexcept {
-  if (ARAMID_UNLIKELY(__sanitizer_finish_switch_fiber != nullptr)) {
-    __sanitizer_finish_switch_fiber(self.sanitizers.fake_stack, nullptr, nullptr);
-  }
-}
-
 // Who leaves, and why, goes across in the register that a jump hands over: in the free bits of the execution's address.
 inline constexpr std::uintptr_t left_by_bits = 3;
 static_assert(alignof(execution) > left_by_bits);
@@ -97,29 +102,49 @@ __attribute__((always_inline)) inline arrival note_arrival(void* left, void* dat
   return {from, static_cast<left_by>(word & left_by_bits)};
 }
 
-/// Suspends `from`, which is running on `w` and leaves as `how` says, and runs `to`. Returns when somebody switches to `from`
-/// again: perhaps on another thread. `from.on` then says which worker's.
-/// Returns: who has switched back.
-ARAMID_SWITCH_FUNCTION arrival switch_to(worker& w, execution& from, left_by how, execution& to) noexcept {
-  to.on = &w;
-  // Field by field: copied as a whole the 16 bytes are loaded at once, from two smaller stores that are still on their way to
-  // the cache, which stalls every switch for a dozen cycles.
-  void* const caught = w.exception_globals->caught;
-  const unsigned uncaught = w.exception_globals->uncaught;
-  if (ARAMID_UNLIKELY(__sanitizer_start_switch_fiber != nullptr)) {
+/// Behind `note_arrival`: tells ASan where we are.
+inline void finish_switch(arrival came) noexcept {
+  if (ARAMID_UNLIKELY(__sanitizer_finish_switch_fiber != nullptr)) {
+    __sanitizer_finish_switch_fiber(came.from->on->entering->sanitizers.fake_stack, nullptr, nullptr);
+  }
+}
+
+/// What every switch does.
+__attribute__((always_inline)) inline arrival jump_to(execution& from, left_by how, execution& to) noexcept {
+  void* data = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(&from) | static_cast<std::uintptr_t>(how));
+  void* const left = jump(to.resume_point.load(std::memory_order_relaxed), data);
+  return note_arrival(left, data);
+}
+
+/// The switch that does more: it takes exceptions along, and tells sanitizers.
+ARAMID_NOT_FOR_TSAN __attribute__((noinline)) inline arrival switch_with_more(worker& w, execution& from, left_by how,
+                                                                              execution& to) noexcept {
+  from.exceptions = *w.exception_globals;
+  *w.exception_globals = std::exchange(to.exceptions, {});
+  from.has_more = from.exceptions.any() || are_sanitizers_on();
+  to.has_more = are_sanitizers_on();
+  if (__sanitizer_start_switch_fiber != nullptr) {
     __sanitizer_start_switch_fiber(&from.sanitizers.fake_stack, to.sanitizers.stack_bottom, to.sanitizers.stack_size);
+    w.entering = &to;
   }
 #if defined(__SANITIZE_THREAD__)
   __tsan_switch_to_fiber(to.sanitizers.tsan_fiber, 0);
 #endif
-  void* data = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(&from) | static_cast<std::uintptr_t>(how));
-  void* const left = jump(to.resume_point.load(std::memory_order_relaxed), data);
-  const arrival came = note_arrival(left, data);
-  finish_switch(from);
-  exception_state* const globals = from.on->exception_globals;
-  globals->caught = caught;
-  globals->uncaught = uncaught;
+  const arrival came = jump_to(from, how, to);
+  finish_switch(came);
   return came;
+}
+
+/// Suspends `from`, which is running on `w` and leaves as `how` says, and runs `to`. Returns when somebody switches to `from`
+/// again: perhaps on another thread. The worker that then runs it is that of who has switched back.
+/// Returns: who has switched back.
+ARAMID_NOT_FOR_TSAN ARAMID_SWITCH_INLINE arrival switch_to(worker& w, execution& from, left_by how, execution& to) noexcept {
+  // What is not looked at behind the jump need not be saved around it.
+  to.on = &w;
+  if (ARAMID_UNLIKELY(to.has_more || w.exception_globals->any())) {
+    return switch_with_more(w, from, how, to);
+  }
+  return jump_to(from, how, to);
 }
 
 }  // namespace aramid::inline v0::detail

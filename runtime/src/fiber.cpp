@@ -420,15 +420,24 @@ using detail::current_fiber;
 using detail::current_waiter;
 using detail::fiber_control;
 
-void yield() {
-  detail::waiter& self = current_waiter();
-  if (ARAMID_UNLIKELY(self.must_look()) && self.must_throw()) {
+namespace {
+
+__attribute__((noinline, cold)) void throw_if_cancelled(detail::waiter& self) {
+  if (self.must_throw()) {
     throw_cancelled();
   }
-  if (ARAMID_LIKELY(self.is_fiber())) {
-    auto& fiber = static_cast<fiber_control&>(self);
-    fiber.budget = detail::waiter::full_budget;
-    fiber.on->yield(fiber);
+}
+
+}  // namespace
+
+void yield() {
+  const auto [self, worker] = detail::what_runs();
+  if (ARAMID_UNLIKELY(self->must_look())) {
+    throw_if_cancelled(*self);  // it goes on as it was
+  }
+  if (ARAMID_LIKELY(worker != nullptr)) {
+    self->budget = detail::waiter::full_budget;
+    worker->yield(static_cast<fiber_control&>(*self));
   } else {
     sched_yield();
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <utility>
 
 #include <aramid/driver.hpp>
@@ -27,15 +28,14 @@ using detail::waiter;
 namespace detail {
 
 bool waiter::commit() noexcept {
-  const std::uint64_t epoch = word.epoch();
-  const bool may_cancel = word.cancellable();
-  if (word.commit() == park_word<>::committed::delivered) {
+  const park_word<>::wait open = word.wait_in_hand();
+  if (ARAMID_UNLIKELY(word.commit(open) == park_word<>::committed::delivered)) {
     return true;
   }
   // From here on somebody else may have made the waiter run, and even wait again: hence the claim by epoch.
   // seq_cst: step 4 of park_word.hpp.
-  if (ARAMID_UNLIKELY(cancel_pending_.load(std::memory_order_seq_cst)) && may_cancel &&
-      word.claim(epoch, wake_reason::cancelled)) {
+  if (ARAMID_UNLIKELY(cancel_pending_.load(std::memory_order_seq_cst)) && open.cancellable() &&
+      word.claim(open.epoch(), wake_reason::cancelled)) {
     return word.deliver();
   }
   return false;
@@ -99,10 +99,11 @@ void count_ready() noexcept {
 }  // namespace detail
 
 parker::parker(cancellable may_cancel) noexcept {
-  waiter& self = current_waiter();
+  const auto [self, on] = detail::what_runs();
   // While an exception is in flight nothing may be thrown, so the wait must not be ended for nothing either (law 1).
-  const bool may = may_cancel == cancellable::yes && !self.unwinding();
-  token_ = {&self, self.word.begin(may)};
+  const bool unwinding = ARAMID_LIKELY(on != nullptr) ? on->exception_globals->uncaught != 0 : std::uncaught_exceptions() != 0;
+  const bool may = may_cancel == cancellable::yes && !unwinding;
+  token_ = {self, self->word.begin(may)};
 }
 
 wake_reason parker::park() noexcept { return park_until(time_point::max()); }
@@ -111,8 +112,14 @@ wake_reason parker::park_until(time_point deadline) noexcept {
   ARAMID_ASSERT(open_, "parker: parked twice");
   open_ = false;
   waiter& self = *token_.who;
-  if (!self.word.take_delivered()) {
-    self.suspend(token_, deadline);
+  if (ARAMID_LIKELY(!self.word.take_delivered())) {
+    if (ARAMID_LIKELY(self.is_fiber() && deadline == time_point::max() && !self.has_deadline())) {
+      auto& fiber = static_cast<fiber_control&>(self);
+      fiber.on->park(fiber);
+      fiber.budget = waiter::full_budget;
+    } else {
+      self.suspend(token_, deadline);
+    }
   }
   return self.word.reason();
 }
@@ -135,18 +142,30 @@ void deliver(park_token token) noexcept {
   }
 }
 
-void enter_wait() {
-  waiter& self = current_waiter();
-  if (ARAMID_UNLIKELY(self.must_look()) && self.must_throw()) {
+namespace {
+
+/// Out of line, as a last call: what is usual then has nothing to save.
+__attribute__((noinline)) void enter_wait_with_care(waiter& self) {
+  if (self.must_look() && self.must_throw()) {
     throw_cancelled();
   }
-  if (ARAMID_UNLIKELY(self.budget <= 1)) {
-    self.budget = waiter::full_budget;
-    if (self.is_fiber()) {
-      auto& fiber = static_cast<fiber_control&>(self);
-      fiber.on->yield(fiber);
-    }
+  if (self.budget > 1) {
+    --self.budget;
     return;
+  }
+  self.budget = waiter::full_budget;
+  if (self.is_fiber()) {
+    auto& fiber = static_cast<fiber_control&>(self);
+    fiber.on->yield(fiber);
+  }
+}
+
+}  // namespace
+
+void enter_wait() {
+  waiter& self = current_waiter();
+  if (ARAMID_UNLIKELY(self.must_look() || self.budget <= 1)) {
+    return enter_wait_with_care(self);
   }
   --self.budget;
 }

@@ -110,9 +110,23 @@ public:
     return true;
   }
 
+  /// The wait that is open, as seen once.
+  class wait {
+  public:
+    [[nodiscard]] std::uint64_t epoch() const noexcept { return word_ & epoch_mask; }
+    [[nodiscard]] bool cancellable() const noexcept { return (word_ & cancellable_bit) != 0; }
+
+  private:
+    friend class park_word;
+    explicit wait(std::uint64_t word) noexcept : word_(word) {}
+    std::uint64_t word_;
+  };
+  [[nodiscard]] wait wait_in_hand() const noexcept { return wait(word_.load(std::memory_order_relaxed)); }
+
   /// Publishes that the waiter is suspended. `delivered` means it must run on instead (and the word is closed).
-  committed commit() noexcept {
-    std::uint64_t word = word_.load(std::memory_order_relaxed);
+  committed commit() noexcept { return commit(wait_in_hand()); }
+  committed commit(wait seen) noexcept {
+    std::uint64_t word = seen.word_;
     for (;;) {
       const std::uint64_t state = word & state_mask;
       if (state == delivered) {

@@ -36,12 +36,20 @@ public:
   /// False, and nothing done, if the queue has to grow first.
   bool try_push_woken(T* item) noexcept { return woken_.try_push(item); }
 
+  /// Puts `item` into the slot if that is empty.
+  bool try_put_next(T* item) noexcept {
+    // Nobody else fills the slot: one that is seen empty stays so.
+    if (slot_.load(std::memory_order_relaxed) != nullptr) {
+      return false;
+    }
+    // release: pairs with a thief's acquire.
+    slot_.store(item, std::memory_order_release);
+    return true;
+  }
+
   /// Puts `item` into the slot and returns what it displaces, which is then the caller's to queue.
   T* put_next(T* item) noexcept {
-    // Nobody else fills the slot: one that is seen empty stays so.
-    if (slot_.load(std::memory_order_relaxed) == nullptr) {
-      // release: pairs with a thief's acquire.
-      slot_.store(item, std::memory_order_release);
+    if (try_put_next(item)) {
       return nullptr;
     }
     lock_.enter();
@@ -55,11 +63,8 @@ public:
     return slot_.load(std::memory_order_relaxed) != nullptr;
   }
 
-  /// What lies in the slot, or nullptr.
+  /// What lies in the slot. nullptr if it has been stolen, even after `has_next`.
   T* take_next() noexcept {
-    if (!has_next()) {
-      return nullptr;
-    }
     lock_.enter();
     T* const item = slot_.load(std::memory_order_relaxed);
     slot_.store(nullptr, std::memory_order_relaxed);
@@ -68,11 +73,32 @@ public:
   }
 
   T* pop_woken() noexcept {
-    if (woken_.size() == 0) {
-      return nullptr;
-    }
+    std::size_t left = 0;
+    return pop_woken(left);
+  }
+  /// The oldest of the woken ones, or nullptr; and how many it has left behind.
+  T* pop_woken(std::size_t& left) noexcept {
     lock_.enter();
-    T* const item = woken_.pop_oldest();
+    T* const item = woken_.pop_oldest(left);
+    lock_.leave();
+    return item;
+  }
+
+  // The same for an owner in a hurry: also nullptr if it would take more than a few instructions.
+  T* try_take_next() noexcept {
+    T* item = nullptr;
+    if (ARAMID_LIKELY(lock_.try_enter_as_owner())) {
+      item = slot_.load(std::memory_order_relaxed);
+      slot_.store(nullptr, std::memory_order_relaxed);
+    }
+    lock_.leave();
+    return item;
+  }
+  T* try_pop_woken(std::size_t& left) noexcept {
+    T* item = nullptr;
+    if (ARAMID_LIKELY(lock_.try_enter_as_owner())) {
+      item = woken_.pop_oldest(left);
+    }
     lock_.leave();
     return item;
   }

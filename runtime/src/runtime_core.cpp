@@ -52,6 +52,7 @@ runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
       idle_(stepped_ ? workers_of(opts) : std::min(workers_of(opts), usable_cpus())),
       default_stacks_(rounded_stack_size(opts.stack_size_bytes)),
       watchdog_(*this) {
+  prepare_heavy_fences();
   const unsigned count = workers_of(opts);
   for (unsigned i = 0; i != count; ++i) {
     workers_.push_back(std::make_unique<worker>(*this, i, seed + 0x9e3779b97f4a7c15U * (i + 1)));
@@ -65,7 +66,6 @@ runtime_core::~runtime_core() = default;
 void runtime_core::start() {
   watch_forks();
   report_stack_overflows();
-  prepare_heavy_fences();
   try {
     for (const auto& each : workers_) {
       threads_.emplace_back([w = each.get(), reports_hogs = report_hogs_after_.count() > 0] {
@@ -221,6 +221,13 @@ const fiber_control* runtime_core::overflowed(const void* address) const noexcep
 
 void runtime_core::make_ready(fiber_control& fiber) noexcept {
   worker* const w = current_worker();
+  if (ARAMID_LIKELY(w != nullptr && &w->core == this && fiber.home == nullptr)) {
+    return w->push_woken(fiber);
+  }
+  make_ready_elsewhere(fiber, w);
+}
+
+void runtime_core::make_ready_elsewhere(fiber_control& fiber, const worker* w) noexcept {
   const bool from_outside = w == nullptr || &w->core != this;
   if (from_outside) {
     // Relaxed: whoever sees the fiber's end has seen this.
@@ -228,10 +235,8 @@ void runtime_core::make_ready(fiber_control& fiber) noexcept {
   }
   if (fiber.home != nullptr) {
     fiber.home->push_pinned(fiber);
-  } else if (from_outside) {
-    inject(fiber);
   } else {
-    w->push_woken(fiber);
+    inject(fiber);
   }
   if (from_outside) {
     guests_.fetch_sub(1, std::memory_order_release);

@@ -92,6 +92,7 @@ public:
 private:
   friend class watchdog;
 
+  void make_ready_elsewhere(fiber_control& fiber, const worker* w) noexcept;
   void end_threads() noexcept;
   void cancel_all() noexcept;
   [[nodiscard]] bool wait_until_ended(time_point deadline) noexcept;

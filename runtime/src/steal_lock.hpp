@@ -4,13 +4,14 @@
 //
 //   owner   1. owner_ = true
 //           2. light fence                                                (pairs with 6)
-//           3. looks at visit_; if a thief is there: owner_ = false, granted_ = that visit (release), waits until it is over, begins again
+//           3. looks at visit_; if a thief is there: owner_ = false, granted_ = that visit (release), waits until it is over, begins again.
+//              Where light fences are not free visit_ says so too, and 2 is done only now, and the look again: one test for both
 //           …  takes, then owner_ = false (release)
-//   thief   4. visit_: even → odd, or gives up: another thief is there
+//   thief   4. visit_: nobody inside → inside, or gives up: another thief is there
 //           5. looks for a while whether granted_ is its visit: an owner that switches often comes by soon. If so it is inside
 //           6. else heavy fence                                           (pairs with 2)
 //           7. looks at owner_ until it is false, or gives up after a while: the owner's thread may have lost its CPU
-//           …  takes, then visit_: odd → even (release)
+//           …  takes, then visit_: inside → nobody inside (release)
 //
 // An owner that has granted a visit waits for its end. Otherwise, of 1 (store) … 3 (load) and 4 (store) … 7 (load), with the fences
 // between, at least one load sees the other's store. So they are never both inside. Both let go with release and look with acquire:
@@ -43,24 +44,32 @@ public:
   /// Owner.
   void enter() noexcept {
     owner_.store(true, std::memory_order_relaxed);
-    Atomics::light_fence();
+    Atomics::free_fence();
     // acquire: pairs with exit.
     const std::uint32_t visit = visit_.load(std::memory_order_acquire);
-    if (ARAMID_UNLIKELY(is_inside(visit))) {
-      wait_for_thief(visit);
+    if (ARAMID_UNLIKELY((visit & (inside | fences_cost)) != 0)) {
+      enter_slowly(visit);
     }
   }
+
+  /// Owner: false if it would have to wait, or a fence costs something. `leave` must follow in either case.
+  [[nodiscard]] bool try_enter_as_owner() noexcept {
+    owner_.store(true, std::memory_order_relaxed);
+    Atomics::free_fence();
+    return ARAMID_LIKELY((visit_.load(std::memory_order_acquire) & (inside | fences_cost)) == 0);
+  }
+
   void leave() noexcept { owner_.store(false, std::memory_order_release); }
 
   /// Any peer. If it returns true `exit` must follow soon.
   bool try_enter() noexcept {
     std::uint32_t visit = visit_.load(std::memory_order_relaxed);
     // Relaxed: what the thief before has done comes with the grant or the fence.
-    if (is_inside(visit) || !visit_.compare_exchange_strong(visit, visit + 1, std::memory_order_relaxed,
-                                                            std::memory_order_relaxed)) {
+    if ((visit & inside) != 0 || !visit_.compare_exchange_strong(visit, visit + inside, std::memory_order_relaxed,
+                                                                 std::memory_order_relaxed)) {
       return false;
     }
-    ++visit;
+    visit += inside;
     for (int i = 0; i != Atomics::patience; ++i) {
       // acquire: pairs with wait_for_thief.
       if (granted_.load(std::memory_order_acquire) == visit) {
@@ -80,14 +89,20 @@ public:
     return false;
   }
   void exit() noexcept {
-    visit_.store(visit_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    visit_.store(visit_.load(std::memory_order_relaxed) + inside, std::memory_order_release);
   }
 
 private:
-  static constexpr bool is_inside(std::uint32_t visit) noexcept { return visit % 2 != 0; }
+  // visit_: the visits' number in the higher bits.
+  static constexpr std::uint32_t fences_cost = 1;  // constant
+  static constexpr std::uint32_t inside = 2;
 
-  __attribute__((noinline)) void wait_for_thief(std::uint32_t visit) noexcept {
-    do {
+  __attribute__((noinline)) void enter_slowly(std::uint32_t visit) noexcept {
+    if ((visit & fences_cost) != 0) {
+      Atomics::light_fence();
+      visit = visit_.load(std::memory_order_acquire);
+    }
+    while ((visit & inside) != 0) {
       // release, as in leave: the thief may go by either.
       owner_.store(false, std::memory_order_release);
       granted_.store(visit, std::memory_order_release);
@@ -97,12 +112,13 @@ private:
       owner_.store(true, std::memory_order_relaxed);
       Atomics::light_fence();
       visit = visit_.load(std::memory_order_acquire);
-    } while (is_inside(visit));
+    }
   }
 
   typename Atomics::template atomic<bool> owner_{false};           // written by the owner
   typename Atomics::template atomic<std::uint32_t> granted_{0};    // written by the owner: the visit it waits for
-  alignas(64) typename Atomics::template atomic<std::uint32_t> visit_{0};  // written by whoever steals
+  // Written by whoever steals.
+  alignas(64) typename Atomics::template atomic<std::uint32_t> visit_{Atomics::light_fences_are_free() ? 0 : fences_cost};
 };
 
 }  // namespace aramid::inline v0::detail

@@ -24,6 +24,13 @@ struct thread_state {
 /// The fiber that runs on this thread, or the thread itself.
 [[nodiscard]] ARAMID_PER_THREAD waiter& current_waiter() noexcept;
 
+/// Both at once: the waiter, and the worker that its thread is, if it is one. What runs on a worker is a fiber, or its scheduler.
+struct running {
+  waiter* who;
+  worker* on;
+};
+[[nodiscard]] ARAMID_PER_THREAD running what_runs() noexcept;
+
 /// The fiber that runs on this thread, or nullptr.
 [[nodiscard]] ARAMID_PER_THREAD waiter* current_fiber() noexcept;
 

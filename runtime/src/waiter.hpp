@@ -62,6 +62,9 @@ public:
     return cancel_pending_.load(std::memory_order_acquire) || nearest_deadline_ != time_point::max();
   }
 
+  /// Whether a scope's deadline may end its waits. The waiter only.
+  [[nodiscard]] bool has_deadline() const noexcept { return nearest_deadline_ != time_point::max(); }
+
   /// After commit, on whatever context runs next. Returns true if the waiter must run on at once.
   [[nodiscard]] bool commit() noexcept;
 

@@ -53,12 +53,19 @@ public:
 
   /// With the lock. The oldest item, or nullptr.
   T* pop_oldest() noexcept {
+    std::size_t left = 0;
+    return pop_oldest(left);
+  }
+  /// The same, and says how many it has left behind.
+  T* pop_oldest(std::size_t& left) noexcept {
     const std::uint64_t top = top_.load(std::memory_order_relaxed);
-    if (top == bottom_.load(std::memory_order_acquire)) {
+    const std::uint64_t bottom = bottom_.load(std::memory_order_acquire);
+    if (top == bottom) {
       return nullptr;
     }
     T* const item = slots_[top & mask_].load(std::memory_order_relaxed);
     top_.store(top + 1, std::memory_order_release);
+    left = bottom - top - 1;
     return item;
   }
 

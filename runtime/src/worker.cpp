@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "assert.hpp"
 #include "execution_switch.hpp"
 #include "runtime_core.hpp"
 #include "thread_state.hpp"
@@ -17,7 +18,7 @@ struct stack_loop {
   [[noreturn]] static void main(execution& context, arrival came) {
     stack& self = stack::of(context);
     for (;;) {
-      worker::arrive(came);
+      worker::arrive_from(came);
       worker* w = nullptr;
       do {
         w = &self.occupant->run_to_end();
@@ -74,21 +75,28 @@ fiber_control* worker::pick_eighth() noexcept {
 }
 
 ARAMID_HOT fiber_control* worker::pick_woken_first() noexcept {
-  if (fiber_control* const next = next_runs_ < next_runs_limit ? ready_.take_next() : nullptr) {
+  if (ready_.has_next() && next_runs_ < next_runs_limit) {
     ++next_runs_;
-    return next;
+    if (fiber_control* const next = ready_.take_next()) {
+      return next;
+    }
   }
   next_runs_ = 0;
-  if (fiber_control* const next = ready_.pop_woken()) {
-    prefetch_woken();
+  std::size_t left = 0;
+  if (fiber_control* const next = ready_.pop_woken(left); ARAMID_LIKELY(next != nullptr)) {
+    if (ARAMID_UNLIKELY(left >= prefetch_from)) {
+      prefetch_woken();
+    }
     return next;
   }
   return pick_rest();
 }
 
 fiber_control* worker::pick_rest() noexcept {
-  if (fiber_control* const next = ready_.take_next()) {
-    return next;
+  if (ready_.has_next()) {
+    if (fiber_control* const next = ready_.take_next()) {
+      return next;
+    }
   }
   if (fiber_control* const next = inbox_.pop()) {
     return next;
@@ -98,10 +106,7 @@ fiber_control* worker::pick_rest() noexcept {
 
 // A long queue is as large as its fibers' stacks, which no cache holds. What is fetched may be stolen or even gone: then it was in vain.
 ARAMID_HOT void worker::prefetch_woken() const noexcept {
-  constexpr std::size_t from_length = 64, stacks_ahead = 4, fibers_ahead = 8;
-  if (ARAMID_LIKELY(ready_.woken().size() < from_length)) {
-    return;
-  }
+  constexpr std::size_t stacks_ahead = 4, fibers_ahead = 8;
   __builtin_prefetch(ready_.woken().peek(fibers_ahead), 1);
   const char* const stack = static_cast<const char*>(
       ready_.woken().peek(stacks_ahead)->resume_point.load(std::memory_order_relaxed));
@@ -125,7 +130,10 @@ ARAMID_HOT void worker::occupy(fiber_control& next, stack& on) noexcept {
   fresh_started_ = true;
   on.occupant = &next;
   next.bound = &on;
-  next.sanitizers = on.context.sanitizers;
+  if (are_sanitizers_on()) {
+    next.has_more = true;
+    next.sanitizers = on.context.sanitizers;
+  }
   if (next.pinned) {
     next.home = this;
   }
@@ -159,47 +167,116 @@ ARAMID_HOT execution& worker::scheduler() noexcept {
   return scheduler_;
 }
 
-ARAMID_HOT void worker::leave(fiber_control& self, left_by how, fiber_control* next) noexcept {
-  arrive(switch_to(*this, self, how, next != nullptr ? enter(*next) : scheduler()));
+// The ways of suspending are written so that what is rare is their last call: then what is usual has nothing to save around it.
+
+/// `usual` is tried first.
+ARAMID_HOT void worker::arrive(arrival came, left_by usual) noexcept {
+  auto& fiber = static_cast<fiber_control&>(*came.from);
+  if (ARAMID_UNLIKELY(came.how != usual)) {
+    return arrive_from(came);
+  }
+  if (usual == left_by::yielded) {
+    if (ARAMID_UNLIKELY(fiber.pinned || !fiber.on->ready_.try_push_woken(&fiber))) {
+      return fiber.on->queue_yielded(fiber);
+    }
+  } else if (ARAMID_UNLIKELY(fiber.commit())) {
+    return fiber.resume();
+  }
 }
 
-ARAMID_HOT void worker::arrive(arrival came) noexcept {
-  worker& here = *came.from->on;
+void worker::arrive_from(arrival came) noexcept {
+  auto& fiber = static_cast<fiber_control&>(*came.from);
   switch (came.how) {
     case left_by::scheduler:
       break;
     case left_by::yielded:
-      if (auto& fiber = static_cast<fiber_control&>(*came.from); ARAMID_UNLIKELY(fiber.pinned)) {
-        here.inbox_.push(fiber);
-      } else {
-        here.queue_woken(fiber);
-      }
+      fiber.on->queue_yielded(fiber);
       break;
     case left_by::parked:
-      if (auto& fiber = static_cast<fiber_control&>(*came.from); fiber.commit()) {
+      if (fiber.commit()) {
         fiber.resume();
       }
       break;
     case left_by::ended:
-      here.give_stack(stack::of(*came.from));
+      came.from->on->give_stack(stack::of(*came.from));
       break;
   }
 }
 
-void worker::park(fiber_control& self) noexcept { leave(self, left_by::parked, pick()); }
+void worker::queue_yielded(fiber_control& fiber) noexcept {
+  if (fiber.pinned) {
+    inbox_.push(fiber);
+  } else {
+    queue_woken(fiber);
+  }
+}
+
+/// The usual successor: the fiber in the slot or the oldest woken one, which all have their stacks. nullptr, and nothing done, if another rule applies now.
+ARAMID_HOT fiber_control* worker::pick_usual() noexcept {
+  if (ARAMID_UNLIKELY((looks_in_ - 1) % 8 == 0)) {
+    return nullptr;
+  }
+  fiber_control* next = nullptr;
+  if (ready_.has_next()) {
+    if (ARAMID_UNLIKELY(next_runs_ == next_runs_limit)) {
+      return nullptr;
+    }
+    next = ready_.try_take_next();
+    if (ARAMID_UNLIKELY(next == nullptr)) {
+      return nullptr;
+    }
+    ++next_runs_;
+  } else {
+    std::size_t left = 0;
+    next = ready_.try_pop_woken(left);
+    if (ARAMID_UNLIKELY(next == nullptr)) {
+      return nullptr;
+    }
+    next_runs_ = 0;
+    if (ARAMID_UNLIKELY(left >= prefetch_from)) {
+      prefetch_woken();
+    }
+  }
+  ARAMID_ASSERT(next->bound != nullptr, "worker: a fiber that has not started lies among the woken ones");
+  --looks_in_;
+  return next;
+}
+
+void worker::park(fiber_control& self) noexcept {
+  fiber_control* const next = pick_usual();
+  if (ARAMID_UNLIKELY(next == nullptr)) {
+    return park_for_any(self);
+  }
+  note_running(*next);
+  arrive(switch_to(*this, self, left_by::parked, *next), left_by::parked);
+}
+
+void worker::park_for_any(fiber_control& self) noexcept {
+  fiber_control* const next = pick();
+  arrive(switch_to(*this, self, left_by::parked, next != nullptr ? enter(*next) : scheduler()), left_by::parked);
+}
 
 void worker::yield(fiber_control& self) noexcept {
+  fiber_control* const next = pick_usual();
+  if (ARAMID_UNLIKELY(next == nullptr)) {
+    return yield_to_any(self);
+  }
+  note_running(*next);
+  arrive(switch_to(*this, self, left_by::yielded, *next), left_by::yielded);
+}
+
+void worker::yield_to_any(fiber_control& self) noexcept {
   fiber_control* const next = pick();
-  if (ARAMID_UNLIKELY(next == nullptr) && looks_in_ != 0) {
+  if (next == nullptr && looks_in_ != 0) {
     return;  // nobody else is ready, and the scheduler is not due
   }
-  leave(self, left_by::yielded, next);
+  arrive(switch_to(*this, self, left_by::yielded, next != nullptr ? enter(*next) : scheduler()), left_by::yielded);
 }
 
 void worker::run_from_scheduler(fiber_control& next) noexcept {
   execution& to = enter(next);
   if (&to != &scheduler_) {
-    arrive(switch_to(*this, scheduler_, left_by::scheduler, to));
+    arrive_from(switch_to(*this, scheduler_, left_by::scheduler, to));
   }
   if (unstartable_ != nullptr) {
     std::exchange(unstartable_, nullptr)->fail_to_start(*this, std::exchange(unstartable_why_, nullptr));
@@ -225,15 +302,25 @@ void worker::grow_and_queue(fiber_control& fiber) noexcept {
 void worker::push_fresh(fiber_control& fiber) noexcept {
   // Before the push: whoever sees the fiber's end has then seen its birth (runtime_core.hpp).
   counters.spawned.add();
+  queue_fresh(fiber);
+  notify_peer();
+}
+
+void worker::queue_fresh(fiber_control& fiber) noexcept {
   try {
     ready_.push_fresh(&fiber);
   } catch (const std::bad_alloc&) {
     core.injection().push(fiber);
   }
-  notify_peer();
 }
 
 void worker::push_woken(fiber_control& fiber) noexcept {
+  if (ARAMID_UNLIKELY(!ready_.try_put_next(&fiber))) {
+    displace_next(fiber);  // a last call, as above
+  }
+}
+
+void worker::displace_next(fiber_control& fiber) noexcept {
   if (fiber_control* const displaced = ready_.put_next(&fiber)) {
     queue_woken(*displaced);
     notify_peer();
@@ -328,7 +415,7 @@ void worker::look_around(bool due) noexcept {
     note_period();
     mine.poll(time_point::min(), batch);
     if (fiber_control* const from_outside = core.injection().pop()) {
-      queue_woken(*from_outside);
+      from_outside->bound != nullptr ? queue_woken(*from_outside) : queue_fresh(*from_outside);
     }
     core.help_the_stuck(*this);
   }

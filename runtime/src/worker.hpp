@@ -41,13 +41,6 @@ namespace aramid::inline v0::detail {
 class runtime_core;
 struct thread_state;
 
-/// The layout of __cxa_eh_globals (Itanium C++ ABI, exception handling, 2.2.2).
-struct exception_state {
-  void* caught = nullptr;
-  unsigned int uncaught = 0;
-};
-exception_state* exception_globals_of_thread() noexcept;
-
 /// A counter with one writer. Relaxed: it is only reported.
 class own_counter {
 public:
@@ -74,7 +67,8 @@ public:
 
   // --- execution.cpp's side of a switch -------------------------------------------------------------------------
 
-  execution* entering = nullptr;  // written before a switch that may be a stack's first, read by its first frame
+  // Written before a switch that may be a stack's first, and before every one under ASan; read after it.
+  execution* entering = nullptr;
   exception_state* exception_globals = nullptr;  // of the thread that this worker runs on
 
   // --- called from a fiber on this worker ----------------------------------------------------------------------
@@ -166,11 +160,13 @@ private:
   // The period of `note_period`: by the clock or in looks, whichever ends first.
   static constexpr std::chrono::milliseconds period{10};
   static constexpr std::uint32_t looks_in_period = 4096;
+  static constexpr std::size_t prefetch_from = 64;  // woken fibers in the queue
   static constexpr std::size_t spare_stacks_limit = 64;
   static constexpr std::size_t free_controls_limit = 256;
 
   // Switching.
   fiber_control* pick() noexcept;
+  fiber_control* pick_usual() noexcept;
   fiber_control* pick_eighth() noexcept;
   fiber_control* pick_woken_first() noexcept;
   fiber_control* pick_rest() noexcept;
@@ -179,13 +175,18 @@ private:
   execution& scheduler() noexcept;
   void occupy(fiber_control& next, stack& on) noexcept;
   void note_running(fiber_control& next) noexcept;
-  void leave(fiber_control& self, left_by how, fiber_control* next) noexcept;
-  static void arrive(arrival came) noexcept;
+  static void arrive(arrival came, left_by usual) noexcept;
+  static void arrive_from(arrival came) noexcept;
+  void queue_yielded(fiber_control& fiber) noexcept;
+  void park_for_any(fiber_control& self) noexcept;
+  void yield_to_any(fiber_control& self) noexcept;
   void run_from_scheduler(fiber_control& next) noexcept;
 
   // Queues.
   void queue_woken(fiber_control& fiber) noexcept;
+  void queue_fresh(fiber_control& fiber) noexcept;
   void grow_and_queue(fiber_control& fiber) noexcept;
+  void displace_next(fiber_control& fiber) noexcept;
   void prefetch_woken() const noexcept;
   void notify_peer() noexcept;
 

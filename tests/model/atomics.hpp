@@ -204,6 +204,8 @@ struct atomics {
   static void heavy_fence(call_site s = call_site::here()) noexcept {
     explorer::current().heavy_fence(s);
   }
+  static bool light_fences_are_free() noexcept { return true; }
+  static void free_fence(call_site s = call_site::here()) noexcept { light_fence(s); }
   static void pause() noexcept { explorer::current().pause(); }
   static void yield() noexcept { explorer::current().pause(); }
   static constexpr int patience = 1;

@@ -16,6 +16,7 @@ struct fences : atomics {
   static void light_fence(call_site s = call_site::here()) noexcept {
     if (Fence != without::light_fence) atomics::light_fence(s);
   }
+  static void free_fence(call_site s = call_site::here()) noexcept { light_fence(s); }
   static void heavy_fence(call_site s = call_site::here()) noexcept {
     if (Fence != without::heavy_fence) atomics::heavy_fence(s);
   }
@@ -25,6 +26,8 @@ struct fences : atomics {
 struct symmetric : atomics {
   static void light_fence(call_site s = call_site::here()) noexcept { fence(std::memory_order_seq_cst, s); }
   static void heavy_fence(call_site s = call_site::here()) noexcept { fence(std::memory_order_seq_cst, s); }
+  static bool light_fences_are_free() noexcept { return false; }
+  static void free_fence() noexcept {}
 };
 
 // What lies behind the lock is plain memory: two at once are a race, and so are two in a row without order.
