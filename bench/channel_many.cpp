@@ -9,6 +9,7 @@
 #include <aramid/fiber.hpp>
 
 #include "bench_support.hpp"
+#include "peer_work.hpp"
 
 namespace aramid::bench {
 namespace {
@@ -16,10 +17,10 @@ namespace {
 const auto* const many_to_one = add("channel_many_to_one/aramid", [](benchmark::State& state) {
   on_fiber(
       [&] {
-        channel<long> items(128);
-        std::vector<fiber<>> producers;
-        for (int i = 0; i < 4; ++i) {
-          producers.push_back(spawn([&] {
+        channel<long> items(many_to_one_buffer);
+        std::vector<fiber<>> all;
+        for (int i = 0; i < producers; ++i) {
+          all.push_back(spawn([&] {
             try {
               for (long n = 0;; ++n) {
                 items.send(n);
@@ -30,7 +31,7 @@ const auto* const many_to_one = add("channel_many_to_one/aramid", [](benchmark::
         }
         repeat(state, [&] { benchmark::DoNotOptimize(*items.receive()); });
         items.close();
-        for (fiber<>& each : producers) {
+        for (fiber<>& each : all) {
           each.join();
         }
       },

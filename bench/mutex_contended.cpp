@@ -7,20 +7,10 @@
 #include <aramid/mutex.hpp>
 
 #include "bench_support.hpp"
+#include "peer_work.hpp"
 
 namespace aramid::bench {
 namespace {
-
-constexpr int contenders = 8;
-constexpr long turns = 4000;  // of each
-
-template <class Lock>
-void take_turns(Lock& lock, long& sum) {
-  for (long i = 0; i < turns; ++i) {
-    const std::lock_guard guard(lock);
-    benchmark::DoNotOptimize(++sum);
-  }
-}
 
 const auto* const ours = add("mutex_contended/aramid", [](benchmark::State& state) {
   on_fiber(

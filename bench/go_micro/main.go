@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -128,6 +130,108 @@ func skynet(count int) time.Duration {
 	return time.Since(begin)
 }
 
+// The figures of several threads. How much there is to do is what spread.cpp, ticker.cpp and peer_work.hpp say.
+const (
+	contenders      = 8
+	turns           = 4000
+	producers       = 4
+	manyToOneBuffer = 128
+	spreadPieces    = 2000
+	tick            = 10 * time.Millisecond
+	ticks           = 100
+)
+
+// Makes a figure of fn, each call of which is `operations` operations.
+func inBatches(operations int, fn func()) func(int) time.Duration {
+	return func(count int) time.Duration {
+		batches := (count + operations - 1) / operations
+		begin := time.Now()
+		for i := 0; i < batches; i++ {
+			fn()
+		}
+		took := time.Since(begin)
+		return time.Duration(float64(took) * float64(count) / float64(batches*operations))
+	}
+}
+
+// Runs fn(0), fn(1), … side by side.
+func sideBySide(goroutines int, fn func(int)) {
+	var done sync.WaitGroup
+	done.Add(goroutines)
+	for i := 0; i < goroutines; i++ {
+		go func(i int) {
+			fn(i)
+			done.Done()
+		}(i)
+	}
+	done.Wait()
+}
+
+func takeTurns() {
+	var lock sync.Mutex
+	sum := 0
+	sideBySide(contenders, func(int) {
+		for i := 0; i < turns; i++ {
+			lock.Lock()
+			sum++
+			lock.Unlock()
+		}
+	})
+}
+
+func manyToOne(count int) time.Duration {
+	items := make(chan int, manyToOneBuffer)
+	each := count/producers + 1
+	begin := time.Now()
+	for i := 0; i < producers; i++ {
+		go func() {
+			for n := 0; n < each; n++ {
+				items <- n
+			}
+		}()
+	}
+	for i := 0; i < each*producers; i++ {
+		<-items
+	}
+	took := time.Since(begin)
+	return time.Duration(float64(took) * float64(count) / float64(each*producers))
+}
+
+// The pieces differ in size by up to four times. Not inlined: a result that nobody wants would not be computed.
+//
+//go:noinline
+func unevenWork(piece int) uint64 {
+	x := uint64(piece)*0x9e3779b97f4a7c15 + 1
+	rounds := 2000 * (1 + piece%4)
+	for i := 0; i < rounds; i++ {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+	}
+	return x
+}
+
+// Returns the 99th percentile of how late a ticker is beside a goroutine that never waits.
+func tickerLateness(int) time.Duration {
+	var stop int32
+	go func() {
+		for atomic.LoadInt32(&stop) == 0 {
+		}
+	}()
+	late := make([]time.Duration, ticks)
+	due := time.Now()
+	for i := range late {
+		due = due.Add(tick)
+		time.Sleep(time.Until(due))
+		late[i] = time.Since(due)
+	}
+	atomic.StoreInt32(&stop, 1)
+	sort.Slice(late, func(i, j int) bool { return late[i] < late[j] })
+	return late[ticks*99/100-1]
+}
+
+func spread() { sideBySide(spreadPieces, func(piece int) { unevenWork(piece) }) }
+
 var figures = []figure{
 	{name: "yield/go", threads: 1, run: yield(2)},
 	{name: "yield/go/512", threads: 1, least: 32 * 512, run: yield(512)},
@@ -139,6 +243,12 @@ var figures = []figure{
 	{name: "timer_arm_cancel/go", threads: 1, run: timerArmCancel},
 	{name: "skynet/go/1", threads: 1, once: true, run: skynet},
 	{name: "skynet/go/2", threads: 2, once: true, run: skynet},
+	{name: "spread/go/1", threads: 1, run: inBatches(spreadPieces, spread)},
+	{name: "spread/go/2", threads: 2, run: inBatches(spreadPieces, spread)},
+	{name: "spread/go/8", threads: 8, run: inBatches(spreadPieces, spread)},
+	{name: "mutex_contended/go", threads: 2, run: inBatches(contenders*turns, takeTurns)},
+	{name: "channel_many_to_one/go", threads: 2, run: manyToOne},
+	{name: "ticker_p99/go", threads: 2, once: true, run: tickerLateness},
 }
 
 // Returns how many operations take about `wanted`.
