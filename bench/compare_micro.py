@@ -21,9 +21,17 @@ TARGETS = {
     ("timer_arm_cancel", ""): Target("≤ 40 ns", at_most=40),
     ("deadline_scope", ""): Target("≤ 50 ns", at_most=50),
     ("skynet", ""): Target("≤ 1/5 of Go", of_peer=("go", 0.2)),
-    ("spread", "2"): Target("≥ 0.97 of the threads' throughput", of_floor=1 / 0.97),
-    ("spread", "8"): Target("≥ 0.85 of the threads' throughput", of_floor=1 / 0.85),
+    ("spread", "2"): Target("≥ 0.97 × threads' throughput", of_floor=1 / 0.97),
+    ("spread", "8"): Target("≥ 0.85 × threads' throughput", of_floor=1 / 0.85),
     ("ticker_p99", ""): Target("< 1 ms", at_most=1e6),
+}
+
+# Figures of one and the same work on several threads, and what their targets say of one thread.
+SCALES = {
+    "skynet": "faster than 1 thread",
+    "spread": "≤ 1 thread",
+    "parallel_sum": "≤ 1 thread",
+    "pairs": "≤ 1 thread",
 }
 
 # What a figure without a variant means.
@@ -38,7 +46,9 @@ LABELS = {
     "timer_arm_cancel": "timer arm + cancel",
     "deadline_scope": "deadline scope around a ready call",
     "skynet": "skynet, 1.1 M fibers, {} threads",
-    "spread": "uneven work from one fiber, {} threads, a piece",
+    "spread": "uneven work, {} threads, a piece",
+    "parallel_sum": "fork and join of a sum, {} threads, a piece",
+    "pairs": "32 pairs with a channel each, {} threads, an item",
     "mutex_contended": "contended mutex, 8 on 2 workers",
     "channel_many_to_one": "channel, 4 producers on 2 workers, an item",
     "thread_to_fiber": "question and answer, thread to fiber",
@@ -144,11 +154,10 @@ def make_rows(best, with_ours=True):
         ):
             continue  # a peer's figure that we do not have
         target = TARGETS.get(key) or TARGETS.get((figure, ""))
-        one_thread = best.get(("skynet", "1"), {}).get("aramid")
-        if figure == "skynet" and variant != "1" and one_thread is not None:
-            target = replace(
-                target, text=target.text + ", faster than 1 thread", at_most=one_thread
-            )
+        one_thread = best.get((figure, "1"), {}).get("aramid")
+        if figure in SCALES and variant != "1" and one_thread is not None:
+            text = ", ".join([target.text, SCALES[figure]] if target else [SCALES[figure]])
+            target = replace(target or Target(text), text=text, at_most=one_thread)
         values = {
             who: group[who]
             for who in sorted(group, key=lambda who: (not is_floor(who), is_ours(who), who))
@@ -194,6 +203,9 @@ def self_test():
     assert [row.held() for row in skynet] == [True, False] and skynet[0].figure.endswith(
         " 1 thread"
     )
+    pairs = make_rows({("pairs", n): {"aramid": 9.0} for n in "128"})
+    assert [row.held() for row in pairs] == [None, True, True]
+    assert [row.target.text for row in pairs[1:]] == ["≤ 1 thread"] * 2
     assert (
         label_of("yield", "32768") == "yield, 32,768 fibers"
         and label_of("new_one", "") == "new one"

@@ -24,4 +24,9 @@ void take_turns(Lock& lock, long& sum) {
 inline constexpr int producers = 4;
 inline constexpr std::size_t many_to_one_buffer = 128;
 
+// pairs
+inline constexpr int pairs = 32;
+inline constexpr long items_of_pair = 4000;
+inline constexpr std::size_t pair_buffer = 16;
+
 }  // namespace aramid::bench

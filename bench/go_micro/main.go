@@ -130,13 +130,19 @@ func skynet(count int) time.Duration {
 	return time.Since(begin)
 }
 
-// The figures of several threads. How much there is to do is what spread.cpp, ticker.cpp and peer_work.hpp say.
+// The figures of several threads. How much there is to do is what spread.cpp, parallel_sum.cpp, ticker.cpp and peer_work.hpp say.
 const (
 	contenders      = 8
 	turns           = 4000
 	producers       = 4
 	manyToOneBuffer = 128
+	pairs           = 32
+	itemsOfPair     = 4000
+	pairBuffer      = 16
 	spreadPieces    = 2000
+	sumPiece        = 4096
+	sumPieces       = 256
+	sumCount        = sumPiece * sumPieces
 	tick            = 10 * time.Millisecond
 	ticks           = 100
 )
@@ -197,6 +203,18 @@ func manyToOne(count int) time.Duration {
 	return time.Duration(float64(took) * float64(count) / float64(each*producers))
 }
 
+func runPair(int) {
+	items := make(chan int, pairBuffer)
+	go func() {
+		for n := 0; n < itemsOfPair; n++ {
+			items <- n
+		}
+		close(items)
+	}()
+	for range items {
+	}
+}
+
 // The pieces differ in size by up to four times. Not inlined: a result that nobody wants would not be computed.
 //
 //go:noinline
@@ -209,6 +227,38 @@ func unevenWork(piece int) uint64 {
 		x ^= x << 17
 	}
 	return x
+}
+
+func plainSum(numbers []float64) float64 {
+	sum := 0.0
+	for _, number := range numbers {
+		sum += number
+	}
+	return sum
+}
+
+func forkedSum(numbers []float64) float64 {
+	if len(numbers) <= sumPiece {
+		return plainSum(numbers)
+	}
+	half := len(numbers) / 2
+	left := make(chan float64, 1)
+	go func() { left <- forkedSum(numbers[:half]) }()
+	right := forkedSum(numbers[half:])
+	return <-left + right
+}
+
+func parallelSum(count int) time.Duration {
+	numbers := make([]float64, sumCount)
+	for i := range numbers {
+		numbers[i] = float64(i)
+	}
+	return inBatches(sumPieces, func() {
+		if sum := forkedSum(numbers); sum != sumCount*(sumCount-1)/2 {
+			fmt.Fprintln(os.Stderr, "parallel_sum: wrong sum", sum)
+			os.Exit(1)
+		}
+	})(count)
 }
 
 // Returns the 99th percentile of how late a ticker is beside a goroutine that never waits.
@@ -230,7 +280,8 @@ func tickerLateness(int) time.Duration {
 	return late[ticks*99/100-1]
 }
 
-func spread() { sideBySide(spreadPieces, func(piece int) { unevenWork(piece) }) }
+func spread()   { sideBySide(spreadPieces, func(piece int) { unevenWork(piece) }) }
+func allPairs() { sideBySide(pairs, runPair) }
 
 var figures = []figure{
 	{name: "yield/go", threads: 1, run: yield(2)},
@@ -246,6 +297,11 @@ var figures = []figure{
 	{name: "spread/go/1", threads: 1, run: inBatches(spreadPieces, spread)},
 	{name: "spread/go/2", threads: 2, run: inBatches(spreadPieces, spread)},
 	{name: "spread/go/8", threads: 8, run: inBatches(spreadPieces, spread)},
+	{name: "parallel_sum/go/1", threads: 1, run: parallelSum},
+	{name: "parallel_sum/go/2", threads: 2, run: parallelSum},
+	{name: "pairs/go/1", threads: 1, run: inBatches(pairs*itemsOfPair, allPairs)},
+	{name: "pairs/go/2", threads: 2, run: inBatches(pairs*itemsOfPair, allPairs)},
+	{name: "pairs/go/8", threads: 8, run: inBatches(pairs*itemsOfPair, allPairs)},
 	{name: "mutex_contended/go", threads: 2, run: inBatches(contenders*turns, takeTurns)},
 	{name: "channel_many_to_one/go", threads: 2, run: manyToOne},
 	{name: "ticker_p99/go", threads: 2, once: true, run: tickerLateness},

@@ -62,8 +62,35 @@ void many_to_one(benchmark::State& state) {
   here.join();
 }
 
+/// Is the consumer of its pair.
+void run_pair() {
+  fibers::buffered_channel<long> items(pair_buffer);
+  fibers::fiber producer([&] {
+    for (long n = 0; n < items_of_pair; ++n) {
+      items.push(n);
+    }
+    items.close();
+  });
+  long item = 0;
+  while (items.pop(item) == fibers::channel_op_status::success) {
+    benchmark::DoNotOptimize(item);
+  }
+  producer.join();
+}
+
+void all_pairs(benchmark::State& state, int threads) {
+  repeat(
+      state, [&] { run_on_threads(threads, pairs, run_pair); }, pairs * items_of_pair);
+}
+
 const auto* const lock = add("mutex_contended/boost_fiber", contended);
 const auto* const channel = add("channel_many_to_one/boost_fiber", many_to_one);
+const auto* const pairs_1 =
+    add("pairs/boost_fiber/1", [](benchmark::State& s) { all_pairs(s, 1); });
+const auto* const pairs_2 =
+    add("pairs/boost_fiber/2", [](benchmark::State& s) { all_pairs(s, 2); });
+const auto* const pairs_8 =
+    add("pairs/boost_fiber/8", [](benchmark::State& s) { all_pairs(s, 8); });
 
 }  // namespace
 }  // namespace aramid::bench
