@@ -6,16 +6,34 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <utility>
 
 #include <aramid/run.hpp>
 
 namespace aramid::bench {
 
+/// Operations that each figure is to do, by ARAMID_BENCH_OPERATIONS in the environment, where instructions are counted
+/// (compare_instructions.py); else 0. Google Benchmark has an option for it only from 1.8 on.
+inline std::int64_t counted_operations() {
+  const char* const operations = std::getenv("ARAMID_BENCH_OPERATIONS");
+  return operations == nullptr ? 0 : std::strtoll(operations, nullptr, 10);
+}
+
 /// Registers the figure `name`, which `measure(state)` takes.
 template <class Fn>
 benchmark::internal::Benchmark* add(const char* name, Fn measure) {
-  return benchmark::RegisterBenchmark(name, std::move(measure))->UseRealTime();
+  auto* const added = benchmark::RegisterBenchmark(name, std::move(measure))->UseRealTime();
+  if (const std::int64_t operations = counted_operations(); operations > 0) {
+    added->Iterations(operations);
+  }
+  return added;
+}
+
+/// The same for a figure of which only the instructions say something.
+template <class Fn>
+benchmark::internal::Benchmark* add_counted(const char* name, Fn measure) {
+  return counted_operations() > 0 ? add(name, std::move(measure)) : nullptr;
 }
 
 /// Runs `fn` on the first fiber of a runtime of its own.

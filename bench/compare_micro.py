@@ -142,7 +142,8 @@ def label_of(figure, variant):
     return label.replace(" 1 threads", " 1 thread")
 
 
-def make_rows(best, with_ours=True):
+def make_rows(best, with_ours=True, instructions=None):
+    """`instructions`: (figure, variant) -> who -> count, where they have been counted."""
     rows = []
     for key in sorted(best, key=order_of):
         figure, variant = key
@@ -162,7 +163,15 @@ def make_rows(best, with_ours=True):
             who: group[who]
             for who in sorted(group, key=lambda who: (not is_floor(who), is_ours(who), who))
         }
-        rows.append(Row(figure=label_of(figure, variant), unit="ns", values=values, target=target))
+        rows.append(
+            Row(
+                figure=label_of(figure, variant),
+                unit="ns",
+                values=values,
+                target=target,
+                instructions=(instructions or {}).get(key, {}),
+            )
+        )
     return rows
 
 
@@ -192,8 +201,10 @@ def self_test():
             ("yield", "2"): {"go": 50.0, "aramid": 9.0, "raw_context": 6.0},
             ("yield", "512"): {"aramid": 10.0, "raw_context": 20.0},
             ("other", ""): {"go": 1.0},
-        }
+        },
+        instructions={("yield", "2"): {"aramid": 180.0}},
     )
+    assert [row.instructions for row in rows] == [{"aramid": 180.0}, {}]
     assert [row.figure for row in rows] == ["yield, 2 fibers", "yield, 512 fibers"]
     assert list(rows[0].values) == ["raw_context", "go", "aramid"]
     assert rows[0].held() is True and round(rows[0].ratio_to(rows[0].floor_names), 2) == 1.5

@@ -57,6 +57,7 @@ class Row:
     higher_is_better: bool = False
     group: str = "micro"
     in_plot: bool = True
+    instructions: dict = field(default_factory=dict)  # who -> of one operation
     floor_names: list = field(init=False)
     peer_names: list = field(init=False)
 
@@ -132,6 +133,15 @@ def several(row, names):
     )
 
 
+def instructions_of(row):
+    """Ours, and in brackets what floors and peers take."""
+    counts = dict(row.instructions)
+    ours = counts.pop(row.ours, None)
+    others = " · ".join(f"{display_name(who)} {counts[who]:,.0f}" for who in sorted(counts))
+    shown = ["" if ours is None else f"{ours:,.0f}", f"({others})" if others else ""]
+    return " ".join(filter(None, shown))
+
+
 def table(header, alignments, rows):
     lines = ["| " + " | ".join(header) + " |", "|" + "|".join(alignments) + "|"]
     lines += ["| " + " | ".join(cells) + " |" for cells in rows]
@@ -157,11 +167,14 @@ def summary_table(rows):
                 held,
             ]
         )
-    return table(
-        ["figure", "floor", "peers", "aramid", "to floor", "to best peer", "to hold", "held"],
-        ["---", "---", "---", "--:", "--:", "--:", "---", "---"],
-        cells,
-    )
+    header = ["figure", "floor", "peers", "aramid", "to floor", "to best peer", "to hold", "held"]
+    alignments = ["---", "---", "---", "--:", "--:", "--:", "---", "---"]
+    if any(row.instructions for row in rows):
+        header.insert(6, "instructions")
+        alignments.insert(6, "---")
+        for row, line in zip(rows, cells):
+            line.insert(6, instructions_of(row))
+    return table(header, alignments, cells)
 
 
 def echo_table(results):
@@ -216,3 +229,7 @@ def self_test():
     assert more.ratio_to(more.floor_names) == 0.9
     lines = summary_table([row, Row("g", "ns", {"go": 3.0})]).splitlines()
     assert len(lines) == 4 and all(line.count("|") == 9 for line in lines)
+    row.instructions = {"raw_context": 46.2, "boost_fiber": 1309.3, "aramid": 182.2}
+    assert instructions_of(row) == "182 (Boost.Fiber 1,309 · raw switch 46)"
+    lines = summary_table([row, Row("g", "ns", {"go": 3.0})]).splitlines()
+    assert len(lines) == 4 and all(line.count("|") == 10 for line in lines)

@@ -61,19 +61,30 @@ std::chrono::duration<double> time_turns(int count, time_point deadline) {
   return took;
 }
 
+constexpr int turns_at_once = 2048;
+
 void timer_arm_cancel(benchmark::State& state) {
-  constexpr int count = 2000;
   on_fiber([&] {
     const time_point far = clock::now() + 24h;
     std::chrono::duration<double> total{};
-    while (state.KeepRunningBatch(2 * count)) {  // two waits for each turn
-      const auto without = time_turns(count, time_point::max());
-      const auto difference = time_turns(count, far) - without;
+    while (state.KeepRunningBatch(2 * turns_at_once)) {  // two waits for each turn
+      const auto without = time_turns(turns_at_once, time_point::max());
+      const auto difference = time_turns(turns_at_once, far) - without;
       total += difference;
       state.SetIterationTime(std::max(0.0, difference.count()));
     }
     state.counters["ns_per_op"] = total.count() * 1e9 / static_cast<double>(state.iterations());
     state.SetItemsProcessed(state.iterations());
+  });
+}
+
+/// Either half of timer_arm_cancel: instructions are counted of whole runs, so compare_instructions.py takes the difference.
+void waits(benchmark::State& state, bool with_deadline) {
+  on_fiber([&] {
+    const time_point deadline = with_deadline ? clock::now() + 24h : time_point::max();
+    while (state.KeepRunningBatch(2 * turns_at_once)) {
+      time_turns(turns_at_once, deadline);
+    }
   });
 }
 
@@ -83,6 +94,10 @@ void deadline_scope(benchmark::State& state) {
 
 const auto* const arm_cancel =
     benchmark::RegisterBenchmark("timer_arm_cancel/aramid", timer_arm_cancel) -> UseManualTime();
+const auto* const with =
+    add_counted("timer_arm_cancel/aramid/with", [](benchmark::State& s) { waits(s, true); });
+const auto* const without =
+    add_counted("timer_arm_cancel/aramid/without", [](benchmark::State& s) { waits(s, false); });
 const auto* const scope = add("deadline_scope/aramid", deadline_scope);
 
 }  // namespace
