@@ -272,6 +272,19 @@ void fiber_control::release_handle() noexcept {
   leave(holder::handle);
 }
 
+void fiber_control::leave(holder who) noexcept {
+  // An error dies where it was handled, and not whenever the fiber that threw it gets around to leaving.
+  std::exception_ptr handled;
+  const bool was_last = life.leave(who, [&] {
+    if (error_given) {
+      handled = std::move(error);
+    }
+  });
+  if (was_last) {
+    retire();
+  }
+}
+
 void fiber_control::drop_result() noexcept {
   if (outcome == fiber_outcome::returned && ops->drop_result != nullptr) {
     ops->drop_result(box);  // may suspend: an ending fiber still has its stack
@@ -283,6 +296,7 @@ void fiber_control::retire() noexcept {
   error = nullptr;
   outcome = fiber_outcome::running;
   detached = false;
+  error_given = false;
   error_heard.store(false, std::memory_order_relaxed);
   group = nullptr;
   on = home = nullptr;

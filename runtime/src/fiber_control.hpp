@@ -70,6 +70,7 @@ public:
   using holder = fiber_life<>::holder;
   fiber_life<> life;
   bool detached = false;                // under life's lock, as are the next
+  bool error_given = false;             // to the group: the runtime needs it no more
   join_observer* observers = nullptr;
   std::unique_ptr<done_callback> callbacks;
 
@@ -101,11 +102,7 @@ public:
   void release_handle() noexcept;
 
   /// One of those that hold the block needs it no more.
-  void leave(holder who) noexcept {
-    if (life.leave(who)) {
-      retire();
-    }
-  }
+  void leave(holder who) noexcept;
 
   static constexpr std::size_t inline_align = 16;
   [[nodiscard]] void* inline_storage() noexcept;

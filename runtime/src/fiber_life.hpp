@@ -61,17 +61,26 @@ public:
     state_.store(state_.load(std::memory_order_relaxed) | bit(who), std::memory_order_relaxed);
   }
 
-  /// Steps 3 and 4. Returns: whether `who` was the last, and has to take the block back.
-  [[nodiscard]] bool leave(holder who) noexcept {
+  /// Steps 3 and 4. `on_runtime_left` is called under the lock if but for the runtime nobody stays.
+  /// Returns: whether `who` was the last, and has to take the block back.
+  template <class Fn>
+  [[nodiscard]] bool leave(holder who, Fn&& on_runtime_left) noexcept {
     if (is_last(who)) {
       return true;
     }
     lock_.lock();
     const std::uint8_t left = without(state_.load(std::memory_order_relaxed), who);
+    if ((left & all) == bit(holder::runtime)) {
+      on_runtime_left();
+    }
     // release: pairs with the acquire of whoever is last.
     state_.store(left, std::memory_order_release);
     lock_.unlock();
     return (left & all) == 0;
+  }
+
+  [[nodiscard]] bool leave(holder who) noexcept {
+    return leave(who, [] {});
   }
 
   /// The handle leaves a fiber that has not ended. Returns false, and does nothing, if it has.

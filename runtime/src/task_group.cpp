@@ -78,6 +78,7 @@ void group_core::child_ended(fiber_control& child) noexcept {
     {
       const std::lock_guard hold(child.life);
       child.life.add(fiber_control::holder::group);
+      child.error_given = true;
     }
     (failed_last_ == nullptr ? failed_first_ : failed_last_->group_next) = &child;
     failed_last_ = &child;
