@@ -289,7 +289,7 @@ statistics runtime_core::stats() const {
   for (const auto& each : workers_) {
     const worker_counters& c = each->counters;
     sum.spawned += c.spawned.get();
-    sum.switches += c.switches.get();
+    sum.switches += c.switches();
     sum.steals += c.steals.get();
     sum.migrations += c.migrations.get();
     sum.wakes += c.wakes.get();

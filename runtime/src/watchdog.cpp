@@ -46,7 +46,7 @@ bool watchdog::look() noexcept {
   bool stuck = false;
   for (unsigned i = 0; i != core_.worker_count(); ++i) {
     worker& w = core_.worker_at(i);
-    const std::uint64_t switches = w.counters.switches.get();
+    const std::uint64_t switches = w.counters.switches();
     const bool moved = switches != std::exchange(notes_[i].switches, switches);
     const bool is_stuck = !moved && !w.asleep();
     if (!is_stuck) {

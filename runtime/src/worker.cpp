@@ -50,7 +50,9 @@ worker::~worker() {
 // --- switching -----------------------------------------------------------------------------------------------------
 
 ARAMID_HOT fiber_control* worker::pick() noexcept {
-  if (ARAMID_UNLIKELY(--looks_in_ % 8 == 0)) {
+  const std::uint64_t picks = counters.picks.get() + 1;
+  counters.picks.set(picks);
+  if (ARAMID_UNLIKELY(picks % 8 == 0)) {
     return pick_eighth();
   }
   return pick_woken_first();
@@ -58,15 +60,15 @@ ARAMID_HOT fiber_control* worker::pick() noexcept {
 
 fiber_control* worker::pick_eighth() noexcept {
   if (stepped_) {
-    looks_in_ = 0;
+    next_look_ = 0;
   }
-  if (looks_in_ == 0) {
+  if (look_is_due()) {
     return nullptr;
   }
   // Fresh and pinned fibers get a turn between woken ones: a full queue must not keep them from ever running. But while fresh ones
   // do start, to prefer one opens a branch of a tree of fibers before another has been closed.
   fiber_control* next = nullptr;
-  if (looks_in_ % 16 == 0) {
+  if (counters.picks.get() % 16 == 0) {
     next = inbox_.pop();
   } else if (!std::exchange(fresh_started_, false)) {
     next = ready_.pop_newest_fresh();
@@ -122,7 +124,6 @@ ARAMID_HOT void worker::note_running(fiber_control& next) noexcept {
     }
     next.on = this;
   }
-  counters.switches.add();
   state_->current = &next;
 }
 
@@ -213,7 +214,8 @@ void worker::queue_yielded(fiber_control& fiber) noexcept {
 
 /// The usual successor: the fiber in the slot or the oldest woken one, which all have their stacks. nullptr, and nothing done, if another rule applies now.
 ARAMID_HOT fiber_control* worker::pick_usual() noexcept {
-  if (ARAMID_UNLIKELY((looks_in_ - 1) % 8 == 0)) {
+  const std::uint64_t picks = counters.picks.get() + 1;
+  if (ARAMID_UNLIKELY(picks % 8 == 0)) {
     return nullptr;
   }
   fiber_control* next = nullptr;
@@ -238,7 +240,7 @@ ARAMID_HOT fiber_control* worker::pick_usual() noexcept {
     }
   }
   ARAMID_ASSERT(next->bound != nullptr, "worker: a fiber that has not started lies among the woken ones");
-  --looks_in_;
+  counters.picks.set(picks);
   return next;
 }
 
@@ -267,13 +269,14 @@ void worker::yield(fiber_control& self) noexcept {
 
 void worker::yield_to_any(fiber_control& self) noexcept {
   fiber_control* const next = pick();
-  if (next == nullptr && looks_in_ != 0) {
+  if (next == nullptr && !look_is_due()) {
     return;  // nobody else is ready, and the scheduler is not due
   }
   arrive(switch_to(*this, self, left_by::yielded, next != nullptr ? enter(*next) : scheduler()), left_by::yielded);
 }
 
 void worker::run_from_scheduler(fiber_control& next) noexcept {
+  counters.turns.add();
   execution& to = enter(next);
   if (&to != &scheduler_) {
     arrive_from(switch_to(*this, scheduler_, left_by::scheduler, to));
@@ -378,7 +381,7 @@ void worker::run() noexcept {
 }
 
 bool worker::turn() noexcept {
-  const bool due = looks_in_ == 0;
+  const bool due = look_is_due();
   look_around(due);
   fiber_control* next = due ? take_overdue() : nullptr;
   if (next == nullptr) {
@@ -411,7 +414,7 @@ void worker::look_around(bool due) noexcept {
     timers_.fire(now_, batch);
   }
   if (due) {
-    looks_in_ = turns_between_looks;
+    next_look_ = counters.picks.get() + picks_between_looks;
     note_period();
     mine.poll(time_point::min(), batch);
     if (fiber_control* const from_outside = core.injection().pop()) {

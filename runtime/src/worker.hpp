@@ -44,9 +44,8 @@ struct thread_state;
 /// A counter with one writer. Relaxed: it is only reported.
 class own_counter {
 public:
-  void add(std::uint64_t n = 1) noexcept {
-    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-  }
+  void add(std::uint64_t n = 1) noexcept { set(get() + n); }
+  void set(std::uint64_t n) noexcept { value_.store(n, std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
 
 private:
@@ -54,7 +53,11 @@ private:
 };
 
 struct worker_counters {
-  own_counter switches, steals, migrations, wakes, parks, helps, spawned;
+  own_counter picks;  // of a successor, by a fiber that leaves
+  own_counter turns;  // of the scheduler in which a fiber ran
+  own_counter steals, migrations, wakes, parks, helps, spawned;
+
+  [[nodiscard]] std::uint64_t switches() const noexcept { return picks.get() + turns.get(); }
 };
 
 class worker {
@@ -143,17 +146,17 @@ public:
   fiber_id next_id = 0;  // the owner's block of ids (fiber.cpp)
   worker_counters counters;
 
-  /// Set by the watchdog to the value of counters.switches that has stood still; no longer stuck once that moves.
+  /// Set by the watchdog to the value of counters.switches() that has stood still; no longer stuck once that moves.
   std::atomic<std::uint64_t> stuck_at{UINT64_MAX};
   [[nodiscard]] bool stuck() const noexcept {
-    return stuck_at.load(std::memory_order_relaxed) == counters.switches.get();
+    return stuck_at.load(std::memory_order_relaxed) == counters.switches();
   }
 
 private:
   friend struct stack_loop;
 
   // Go and tokio look every 64 turns; here it is a multiple of 8 because one counter times both this and the fresh fibers.
-  static constexpr std::uint32_t turns_between_looks = 64;
+  static constexpr std::uint64_t picks_between_looks = 64;
   static constexpr unsigned next_runs_limit = 3;  // of the slot in a row
   static constexpr int next_patience = 100;  // pauses, a few microseconds, before a peer takes what lies in the slot
   static constexpr std::chrono::microseconds help_interval{200};  // between looks at a peer that is stuck
@@ -165,6 +168,7 @@ private:
   static constexpr std::size_t free_controls_limit = 256;
 
   // Switching.
+  [[nodiscard]] bool look_is_due() const noexcept { return counters.picks.get() >= next_look_; }
   fiber_control* pick() noexcept;
   fiber_control* pick_usual() noexcept;
   fiber_control* pick_eighth() noexcept;
@@ -214,7 +218,7 @@ private:
   thread_state* state_ = nullptr;  // of the thread it runs on
   fiber_control* unstartable_ = nullptr;
   std::exception_ptr unstartable_why_;
-  std::uint32_t looks_in_ = turns_between_looks;  // switches until the scheduler is due
+  std::uint64_t next_look_ = picks_between_looks;  // the value of counters.picks at which the scheduler is due
   unsigned next_runs_ = 0;
   std::uint32_t looks_ = 0;            // of the scheduler in this period
   time_point period_began_{};

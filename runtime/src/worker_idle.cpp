@@ -132,10 +132,10 @@ fiber_control* worker::steal_from(worker& victim, bool last_round) noexcept {
     // The slot's fiber is about to run where its data is hot, unless its worker is busy with another for longer than it
     // takes to look again.
     if (fiber_control* const seen = victim.ready_.peek_next()) {
-      const std::uint64_t switches = victim.counters.switches.get();
+      const std::uint64_t switches = victim.counters.switches();
       for (int i = 0; i != next_patience; ++i) {
         std_atomics::pause();
-        if (victim.ready_.peek_next() != seen || victim.counters.switches.get() != switches) {
+        if (victim.ready_.peek_next() != seen || victim.counters.switches() != switches) {
           return nullptr;
         }
       }
