@@ -229,6 +229,7 @@ void fiber_control::announce_end() noexcept {
     const std::lock_guard lock(life);
     failed_alone = detached && outcome == fiber_outcome::threw;
     stays = group != nullptr || failed_alone;
+    on->counters.announced.add();
     has_handle = life.end(stays);
     // Claimed under the lock: an observer that is still linked has not left. A claimed one stands still until we deliver;
     // one that was lost has its link no more.

@@ -298,9 +298,10 @@ statistics runtime_core::stats() const {
     sum.submissions += each->current_driver().submissions();
   }
   // Births first, so that what goes on meanwhile cannot make it more than there ever were; `stop` asks the other way round.
+  // What has been joined counts no more, even if it has not yet left its worker, which is what `stop` asks.
   std::uint64_t ended = 0;
   for (const auto& each : workers_) {
-    ended += each->ended();
+    ended += each->counters.announced.get();
   }
   sum.fibers = sum.spawned > ended ? sum.spawned - ended : 0;
   sum.stacks = default_stacks_.made();

@@ -55,6 +55,7 @@ private:
 struct worker_counters {
   own_counter picks;  // of a successor, by a fiber that leaves
   own_counter turns;  // of the scheduler in which a fiber ran
+  own_counter announced;  // ends of fibers; before whoever joins one may know
   own_counter steals, migrations, wakes, parks, helps, spawned;
 
   [[nodiscard]] std::uint64_t switches() const noexcept { return picks.get() + turns.get(); }

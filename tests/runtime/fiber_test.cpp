@@ -591,6 +591,23 @@ TEST_P(fiber_test, a_callable_whose_copy_throws_leaves_nothing) {
   EXPECT_EQ(counted::alive(), 0);
 }
 
+// Seen from another worker than the one on which it ends, and which may lose its CPU before it is through with it.
+TEST_P(fiber_test, one_that_is_done_is_counted_no_more) {
+  if (workers() == 1) {
+    GTEST_SKIP() << "needs a second worker";
+  }
+  run([] {
+    for (int i = 0; i < scaled(5000, 300); ++i) {
+      auto child = spawn([] {});
+      const auto patience = clock::now() + 60s;
+      while (!child.done() && clock::now() < patience) {  // and without yielding: it has to be stolen
+      }
+      ASSERT_TRUE(child.done());
+      ASSERT_EQ(stats().fibers, 1U) << "round " << i;
+    }
+  });
+}
+
 TEST_P(fiber_test, outside_of_any_runtime_spawn_is_a_logic_error) {
   EXPECT_THROW((void)spawn([] {}), std::logic_error);
   EXPECT_THROW((void)spawn(fiber_options{.name = "x"}, [] {}), std::logic_error);

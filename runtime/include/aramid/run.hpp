@@ -36,9 +36,9 @@ struct options {
 
 /// Counters since the runtime was made, summed over its workers. Each is exact once the runtime is idle.
 struct statistics {
-  std::uint64_t fibers = 0;       ///< alive now
+  std::uint64_t fibers = 0;       ///< that are not done now; one that has been joined is not among them
   std::uint64_t spawned = 0;      ///< ever
-  std::uint64_t switches = 0;     ///< times a fiber was switched to
+  std::uint64_t switches = 0;     ///< times a worker turned to its next fiber, or found that there was none but the one it had
   std::uint64_t steals = 0;       ///< fibers taken from another worker's queues
   std::uint64_t migrations = 0;   ///< times a fiber resumed on another worker than it had suspended on
   std::uint64_t wakes = 0;        ///< sleeping workers that were woken for work
