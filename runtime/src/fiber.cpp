@@ -274,6 +274,14 @@ void fiber_control::release_handle() noexcept {
 }
 
 void fiber_control::leave(holder who) noexcept {
+  if (ARAMID_UNLIKELY(group != nullptr)) {
+    leave_child(who);
+  } else if (life.leave(who)) {
+    retire();
+  }
+}
+
+void fiber_control::leave_child(holder who) noexcept {
   // An error dies where it was handled, and not whenever the fiber that threw it gets around to leaving.
   std::exception_ptr handled;
   const bool was_last = life.leave(who, [&] {

@@ -112,6 +112,7 @@ private:
   void invoke_body() noexcept;
   void drop_callable() noexcept;
   void announce_end() noexcept;
+  void leave_child(holder who) noexcept;
   void drop_result() noexcept;
   void retire() noexcept;
 };
