@@ -17,7 +17,6 @@
 #include <aramid/detail/runtime_ref.hpp>
 
 #include "assert.hpp"
-#include "asymmetric_fence.hpp"
 #include "control_pool.hpp"
 #include "failure_text.hpp"
 #include "fiber_control.hpp"
@@ -143,13 +142,11 @@ void* fiber_storage(fiber_control* fiber) noexcept { return fiber->box; }
 void start_fiber(fiber_control* fiber) noexcept {
   runtime_core& core = *fiber->core;
   fiber->life.begin();
-  // Pairs with the heavy fence in `stop`: either its walk finds this fiber, or we see that it is stopping.
-  asymmetric_atomics::light_fence();
-  if (ARAMID_UNLIKELY(core.stopping())) {
+  if (ARAMID_UNLIKELY(core.gate().stops_births())) {
     fiber->request_cancel();
   }
   if (fiber->born_outside) {
-    core.inject(*fiber);
+    core.make_ready(*fiber);
   } else {
     // The same worker as in new_fiber: copying a callable must not suspend.
     current_worker()->push_fresh(*fiber);
@@ -165,7 +162,7 @@ void abandon_new_fiber(fiber_control* fiber) noexcept {
   const bool born_outside = fiber->born_outside;
   recycle(*fiber);
   if (born_outside) {
-    core.revoke();
+    core.gate().revoke();
   }
 }
 

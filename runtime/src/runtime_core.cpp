@@ -1,7 +1,6 @@
 #include "runtime_core.hpp"
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -107,58 +106,26 @@ void runtime_core::end_threads() noexcept {
     each.join();
   }
   threads_.clear();
-  // acquire: pairs with the release in make_ready.
-  while (guests_.load(std::memory_order_acquire) != 0) {
-    sched_yield();
-  }
+  gate_.wait_for_guests();
 }
 
 bool runtime_core::admit() {
   if (of_another_process()) {
     throw std::logic_error("aramid: spawn: the runtime is that of the process which forked this one; make a new one");
   }
-  // Counted first, refused after: `stop` either sees the birth, or we see `stopping_` (both seq_cst).
-  injected_births_.fetch_add(1, std::memory_order_seq_cst);
-  if (!stopping()) {
-    return true;
-  }
-  revoke();
-  return false;
-}
-
-void runtime_core::revoke() noexcept {
-  injected_births_.fetch_sub(1, std::memory_order_seq_cst);
-  note_end();
-}
-
-std::uint64_t runtime_core::fibers_alive() const noexcept {
-  std::uint64_t ended = 0;
-  for (const auto& each : workers_) {
-    ended += each->ended();
-  }
-  std::uint64_t born = injected_births_.load(std::memory_order_seq_cst);
-  for (const auto& each : workers_) {
-    born += each->counters.spawned.get();
-  }
-  return born - ended;
-}
-
-void runtime_core::note_end() noexcept {
-  ends_noted_.fetch_add(1, std::memory_order_seq_cst);
-  futex_wake(&ends_noted_);
+  return gate_.admit();
 }
 
 bool runtime_core::wait_until_ended(time_point deadline) noexcept {
-  for (;;) {
-    const std::uint32_t noted = ends_noted_.load(std::memory_order_seq_cst);
-    if (fibers_alive() == 0) {
-      return true;
-    }
-    if (clock::now() >= deadline) {
-      return false;
-    }
-    futex_wait(&ends_noted_, noted, deadline);
-  }
+  return gate_.wait(
+      worker_count(), [this](unsigned i) -> const auto& { return workers_[i]->tally; },
+      [deadline](const std::atomic<std::uint32_t>& word, std::uint32_t value) {
+        if (clock::now() >= deadline) {
+          return false;
+        }
+        futex_wait(&word, value, deadline);
+        return true;
+      });
 }
 
 void runtime_core::cancel_all() noexcept {
@@ -191,13 +158,11 @@ void runtime_core::stop(std::chrono::milliseconds grace) {
   if (exiting()) {
     return;
   }
-  waiting_.store(true, std::memory_order_seq_cst);
-  asymmetric_atomics::heavy_fence();  // pairs with worker::count_ended
+  gate_.begin_wait();
   const time_point deadline =
       grace.count() > 0 ? deadline_after(clamped(grace)) : time_point::min();
   (void)wait_until_ended(deadline);
-  stopping_.store(true, std::memory_order_seq_cst);
-  asymmetric_atomics::heavy_fence();  // pairs with start_fiber
+  gate_.stop_births();
   cancel_all();
   (void)wait_until_ended(time_point::max());
   end_threads();
@@ -228,19 +193,12 @@ void runtime_core::make_ready(fiber_control& fiber) noexcept {
 }
 
 void runtime_core::make_ready_elsewhere(fiber_control& fiber, const worker* w) noexcept {
-  const bool from_outside = w == nullptr || &w->core != this;
-  if (from_outside) {
-    // Relaxed: whoever sees the fiber's end has seen this.
-    guests_.fetch_add(1, std::memory_order_relaxed);
+  if (w != nullptr && &w->core == this) {
+    return fiber.home->push_pinned(fiber);
   }
-  if (fiber.home != nullptr) {
-    fiber.home->push_pinned(fiber);
-  } else {
-    inject(fiber);
-  }
-  if (from_outside) {
-    guests_.fetch_sub(1, std::memory_order_release);
-  }
+  // The fiber may be the last, and end before we are done.
+  const shutdown_gate<>::visit as_guest(gate_);
+  fiber.home != nullptr ? fiber.home->push_pinned(fiber) : inject(fiber);
 }
 
 void runtime_core::inject(fiber_control& fiber) noexcept {
@@ -285,10 +243,10 @@ void runtime_core::help_the_stuck(worker& helper) noexcept {
 
 statistics runtime_core::stats() const {
   statistics sum;
-  sum.spawned = injected_births_.load(std::memory_order_relaxed);
+  sum.spawned = gate_.births_from_outside();
   for (const auto& each : workers_) {
     const worker_counters& c = each->counters;
-    sum.spawned += c.spawned.get();
+    sum.spawned += each->tally.born();
     sum.switches += c.switches();
     sum.steals += c.steals.get();
     sum.migrations += c.migrations.get();

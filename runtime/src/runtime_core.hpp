@@ -3,11 +3,8 @@
 //   1. made:     workers exist, no thread runs. A test may step them from here on (`stepped`).
 //   2. started:  one thread per worker, and a watchdog if there are peers to help.
 //   3. stopping: set once, by `stop`. What is spawned from now on is born cancelled; from plain threads, refused. Every
-//                fiber that lives is cancelled, and `stop` waits until as many have ended as were ever spawned.
+//                fiber that lives is cancelled, and `stop` waits until as many have ended as were ever spawned (shutdown_gate.hpp).
 //   4. exiting:  no fiber lives. Workers drain their drivers and their threads end; they are joined.
-//
-// The counts of 3: each worker counts ends, spawners count births, all monotone. `stop` reads every end first and every birth
-// after: if the sums agree, no fiber lived in between (an end never precedes its birth).
 #pragma once
 
 #include <atomic>
@@ -26,6 +23,7 @@
 #include "forks.hpp"
 #include "idle_set.hpp"
 #include "injection_queue.hpp"
+#include "shutdown_gate.hpp"
 #include "stack_pool.hpp"
 #include "watchdog.hpp"
 #include "worker.hpp"
@@ -49,9 +47,7 @@ public:
   [[nodiscard]] unsigned worker_count() const noexcept { return static_cast<unsigned>(workers_.size()); }
   [[nodiscard]] worker& worker_at(unsigned index) const noexcept { return *workers_[index]; }
   [[nodiscard]] bool stepped() const noexcept { return stepped_; }
-  /// Whether `stop` waits for fibers to end.
-  [[nodiscard]] bool ends_awaited() const noexcept { return waiting_.load(std::memory_order_relaxed); }
-  [[nodiscard]] bool stopping() const noexcept { return stopping_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] shutdown_gate<>& gate() noexcept { return gate_; }
   [[nodiscard]] bool exiting() const noexcept { return exiting_.load(std::memory_order_acquire); }
 
   /// Whether this process is a fork of the one that made it: nobody runs its fibers (forks.hpp).
@@ -70,18 +66,13 @@ public:
   /// A fiber is born outside of the workers. False if the runtime no longer takes any: then the birth is void.
   /// Throws: std::logic_error in a forked child.
   [[nodiscard]] bool admit();
-  /// Takes back an `admit`: the fiber was never started.
-  void revoke() noexcept;
 
-  /// Queues a fiber that has been woken, or is new, from wherever the caller is.
+  /// Queues a fiber that has been woken, or was born outside, from wherever the caller is.
   void make_ready(fiber_control& fiber) noexcept;
-  void inject(fiber_control& fiber) noexcept;
 
   /// The driver of `w`, of the kind that `factory` makes; makes all workers' at the first call.
   driver& driver_for_io(worker& w, const driver_factory& factory);
 
-  /// A fiber has ended while stopping.
-  void note_end() noexcept;
   /// A worker has slept and is awake.
   void note_activity() noexcept { watchdog_.note_activity(); }
   /// Whether the watchdog has just seen a worker whose thread is stuck in a fiber.
@@ -95,8 +86,8 @@ private:
   void make_ready_elsewhere(fiber_control& fiber, const worker* w) noexcept;
   void end_threads() noexcept;
   void cancel_all() noexcept;
+  void inject(fiber_control& fiber) noexcept;
   [[nodiscard]] bool wait_until_ended(time_point deadline) noexcept;
-  [[nodiscard]] std::uint64_t fibers_alive() const noexcept;
 
   const bool stepped_;
   const std::chrono::milliseconds report_hogs_after_;
@@ -116,13 +107,8 @@ private:
 
   std::mutex stop_lock_;  // one `stop` at a time
   const std::uint32_t made_after_forks_ = fork_count();  // next to what births and ends look at
-  std::atomic<bool> waiting_{false};   // `stop` has begun: ends are to be noted
-  std::atomic<bool> stopping_{false};
   std::atomic<bool> exiting_{false};
-  std::atomic<std::uint64_t> injected_births_{0};  // fibers spawned from outside of the workers
-  std::atomic<std::uint32_t> ends_noted_{0};       // futex of `stop`
-  // Threads of others that are waking a fiber of ours. That fiber may be the last, so the end waits for them to be gone.
-  std::atomic<std::uint32_t> guests_{0};
+  shutdown_gate<> gate_;
 };
 
 }  // namespace aramid::inline v0::detail

@@ -303,8 +303,7 @@ void worker::grow_and_queue(fiber_control& fiber) noexcept {
 }
 
 void worker::push_fresh(fiber_control& fiber) noexcept {
-  // Before the push: whoever sees the fiber's end has then seen its birth (runtime_core.hpp).
-  counters.spawned.add();
+  tally.count_birth();
   queue_fresh(fiber);
   notify_peer();
 }
@@ -499,14 +498,6 @@ void worker::give_control(fiber_control& block) noexcept {
   }
 }
 
-void worker::count_ended() noexcept {
-  // release: whoever sees this end has seen the birth.
-  ended_.store(ended_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-  // Pairs with the heavy fence in `stop`: either it counts this end, or we see that it waits.
-  asymmetric_atomics::light_fence();
-  if (ARAMID_UNLIKELY(core.ends_awaited())) {
-    core.note_end();
-  }
-}
+void worker::count_ended() noexcept { core.gate().end_on(tally); }
 
 }  // namespace aramid::inline v0::detail

@@ -33,6 +33,7 @@
 #include "fiber_control.hpp"
 #include "injection_queue.hpp"
 #include "ready_queues.hpp"
+#include "shutdown_gate.hpp"
 #include "stack_pool.hpp"
 #include "timer_wheel.hpp"
 
@@ -56,7 +57,7 @@ struct worker_counters {
   own_counter picks;  // of a successor, by a fiber that leaves
   own_counter turns;  // of the scheduler in which a fiber ran
   own_counter announced;  // ends of fibers; before whoever joins one may know
-  own_counter steals, migrations, wakes, parks, helps, spawned;
+  own_counter steals, migrations, wakes, parks, helps;
 
   [[nodiscard]] std::uint64_t switches() const noexcept { return picks.get() + turns.get(); }
 };
@@ -139,13 +140,13 @@ public:
   [[nodiscard]] bool stepped() const noexcept { return stepped_; }
   [[nodiscard]] timer_wheel& timers() noexcept { return timers_; }
   [[nodiscard]] time_point rough_now() const noexcept { return now_; }
-  [[nodiscard]] std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_acquire); }
   [[nodiscard]] bool asleep() const noexcept { return asleep_.load(std::memory_order_relaxed); }
 
   runtime_core& core;
   const unsigned index;
   fiber_id next_id = 0;  // the owner's block of ids (fiber.cpp)
   worker_counters counters;
+  fiber_tally<> tally;
 
   /// Set by the watchdog to the value of counters.switches() that has stood still; no longer stuck once that moves.
   std::atomic<std::uint64_t> stuck_at{UINT64_MAX};
@@ -239,7 +240,6 @@ private:
   std::atomic<driver*> driver_{nullptr};      // written by runtime_core when the drivers are made
   std::atomic<bool> notified_{false};         // set by wakers, cleared by the owner
   std::atomic<bool> asleep_{false};           // written by the owner, read by the watchdog
-  std::atomic<std::uint64_t> ended_{0};       // fibers that ended here
 };
 
 }  // namespace aramid::inline v0::detail

@@ -89,14 +89,15 @@ inline void expect_caught(const std::function<void()>& body, const std::string& 
   EXPECT_NE(r.failure.find(what), std::string::npos) << r.report();
 }
 
-/// Weakens every memory order in runtime/src by a step, and expects that some scenario notices, but for `survivors`.
+/// Weakens every memory order in files named `file_part` by a step, and expects that some scenario notices, but for `survivors`.
 inline void expect_caught_but(const std::vector<std::string>& survivors,
                               const std::vector<scenario>& scenarios,
-                              const memory_options& memory = {}) {
+                              const memory_options& memory = {},
+                              const std::string& file_part = "runtime/src") {
   if (!thorough) GTEST_SKIP() << "asks about memory orders only";
   options o;
   o.memory = memory;
-  const weakening_report report = weaken_each(o, "runtime/src", scenarios);
+  const weakening_report report = weaken_each(o, file_part, scenarios);
   EXPECT_EQ(report.sound, "");
   EXPECT_EQ(report.survivors(), survivors) << report.text();
   testing::Test::RecordProperty("weakenings", report.text());
