@@ -54,8 +54,7 @@ public:
   [[nodiscard]] bool of_another_process() const noexcept { return made_after_forks_ != fork_count(); }
 
   [[nodiscard]] idle_set<>& idle() noexcept { return idle_; }
-  [[nodiscard]] injection_queue& injection() noexcept { return injection_; }
-  [[nodiscard]] const injection_queue& injection() const noexcept { return injection_; }
+  [[nodiscard]] injection_queue<fiber_control>& injection() noexcept { return injection_; }
 
   [[nodiscard]] std::size_t default_stack_size() const noexcept { return default_stacks_.size_bytes(); }
   [[nodiscard]] stack_pool& default_stacks() noexcept { return default_stacks_; }
@@ -92,7 +91,7 @@ private:
   const bool stepped_;
   const std::chrono::milliseconds report_hogs_after_;
   idle_set<> idle_;
-  injection_queue injection_;
+  injection_queue<fiber_control> injection_;
   stack_pool default_stacks_;
   mutable std::mutex other_stacks_lock_;
   std::map<std::size_t, stack_pool> other_stacks_;  // by size, under the lock; never shrinks

@@ -29,6 +29,7 @@
 #include <aramid/driver.hpp>
 
 #include "control_pool.hpp"
+#include "driver_slot.hpp"
 #include "execution.hpp"
 #include "fiber_control.hpp"
 #include "injection_queue.hpp"
@@ -122,7 +123,7 @@ public:
   // --- called from any thread --------------------------------------------------------------------------------------
 
   /// Makes its current or next sleep end.
-  void wake() noexcept;
+  void wake() noexcept { driver_.wake(); }
 
   /// Queues a woken fiber that is pinned here.
   void push_pinned(fiber_control& fiber) noexcept;
@@ -130,9 +131,9 @@ public:
   /// What a peer may take: whether the queues hold anything.
   [[nodiscard]] bool has_stealable() const noexcept { return ready_.size() != 0; }
 
-  /// Its newest driver. It may be asleep in an older one: `wake` says how that is handled.
-  [[nodiscard]] driver& current_driver() const noexcept { return *driver_.load(std::memory_order_seq_cst); }
-  void use_driver(driver& made) noexcept;
+  /// Its newest driver. It may be asleep in an older one (driver_slot.hpp).
+  [[nodiscard]] driver& current_driver() const noexcept { return driver_.current(); }
+  void use_driver(driver& made) noexcept { driver_.replace(made); }
 
   /// Called by a peer: serves the timers and the driver of `victim`, whose thread is stuck in a fiber.
   bool help(worker& victim) noexcept;
@@ -211,7 +212,7 @@ private:
   void give_stack(stack& idle) noexcept;
 
   ready_queues<fiber_control> ready_;
-  injection_queue inbox_;
+  injection_queue<fiber_control> inbox_;
   timer_wheel timers_;
 
   // The owner's own, from here on.
@@ -237,9 +238,8 @@ private:
   control_list free_controls_;
 
   // Shared.
-  std::atomic<driver*> driver_{nullptr};      // written by runtime_core when the drivers are made
-  std::atomic<bool> notified_{false};         // set by wakers, cleared by the owner
-  std::atomic<bool> asleep_{false};           // written by the owner, read by the watchdog
+  driver_slot<driver> driver_;
+  std::atomic<bool> asleep_{false};  // written by the owner, read by the watchdog
 };
 
 }  // namespace aramid::inline v0::detail

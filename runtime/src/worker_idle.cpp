@@ -49,19 +49,16 @@ driver* worker::prepare_sleep(time_point& deadline, wake_batch& batch) noexcept 
     // Somebody has to look after the stuck one again soon: what this worker has nudged its kernel to finish shows a little later.
     deadline = std::min(deadline, current_driver().now() + help_interval);
   }
-  // The driver is loaded before notified_ is looked at: see `wake`.
-  driver& mine = current_driver();
-  slept_ = may_sleep() && !notified_.exchange(false, std::memory_order_seq_cst) && batch.size() == 0;  // W4
-  if (!slept_) {
-    return nullptr;
+  driver* const mine = driver_.prepare_sleep([&] { return may_sleep() && batch.size() == 0; });  // W4
+  slept_ = mine != nullptr;
+  if (slept_) {
+    counters.parks.add();
   }
-  counters.parks.add();
-  return &mine;
+  return mine;
 }
 
 void worker::end_sleep(wake_batch& batch) noexcept {
-  // Whoever notifies has published first; everything is looked at after this.
-  notified_.exchange(false, std::memory_order_seq_cst);
+  driver_.end_sleep();
   asleep_.store(false, std::memory_order_relaxed);
   core.note_activity();
   if (core.worker_count() != 1) {
@@ -73,24 +70,6 @@ void worker::end_sleep(wake_batch& batch) noexcept {
     timers_.fire(now_, batch);
   }
   batch.commit();
-}
-
-// notified_ bridges a change of drivers: a waker that loads the old driver while the owner sleeps in the new one would wake
-// nobody. All four accesses are seq_cst:
-//   waker: notified_ = true;  load driver_;  wake it          owner: load driver_;  exchange notified_;  sleep in it
-// If the owner's exchange misses the waker's store, its load of driver_ came before the waker's, so the waker wakes the
-// driver that the owner sleeps in, or a newer one; and who publishes a newer one wakes the older itself (use_driver).
-void worker::wake() noexcept {
-  notified_.store(true, std::memory_order_seq_cst);
-  current_driver().wake();
-}
-
-void worker::use_driver(driver& made) noexcept {
-  driver* const before = driver_.exchange(&made, std::memory_order_seq_cst);
-  if (before != nullptr) {
-    notified_.store(true, std::memory_order_seq_cst);
-    before->wake();
-  }
 }
 
 fiber_control* worker::search() noexcept {

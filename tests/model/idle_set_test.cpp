@@ -1,6 +1,8 @@
-// idle_set.hpp: no wake is lost, no worker is woken twice for one parking, and no work waits while a worker sleeps.
+// idle_set.hpp: no wake is lost, no worker is woken twice for one parking, and no work waits while a worker sleeps. The work comes
+// through the product's injection queue.
 #include "idle_set.hpp"
 
+#include "injection_queue.hpp"
 #include "litmus.hpp"
 
 namespace {
@@ -17,36 +19,20 @@ struct twin {
   bool searches_after_w4 = true;  // see the last test
 };
 
-/// Work that is only counted, as in an injection queue: publishing is one step, taking one step.
-class queue {
-public:
-  static constexpr int none = -1;
-
-  void push() { end_.fetch_add(1, release); }
-  /// Which item, or `none`.
-  int pop() {
-    int first = first_.load(relaxed);
-    while (first < end_.load(acquire))
-      if (first_.compare_exchange_strong(first, first + 1, relaxed, relaxed)) return first;
-    return none;
-  }
-  [[nodiscard]] bool empty() const { return first_.load(relaxed) >= end_.load(relaxed); }
-
-private:
-  model::atomic<int> end_{0};
-  model::atomic<int> first_{0};
+struct item {
+  item* next = nullptr;  // under the queue's lock
+  int index = 0;
 };
 
 /// Workers that go on for ever: an execution passes when the last item has been run; one that ends with everybody asleep
 /// is a deadlock.
 class system {
 public:
-  system(unsigned workers, int items, twin which)
-      : idle_(workers), last_(items - 1), twin_(which) {}
+  system(unsigned workers, twin which) : idle_(workers), twin_(which) { items_[1].index = 1; }
 
   /// Any thread that makes a fiber runnable.
   void produce() {
-    injection_.push();  // P1
+    injection_.push(items_[produced_.fetch_add(1, relaxed)]);  // P1
     if (twin_.producer_wakes) wake_one();
   }
 
@@ -55,11 +41,10 @@ public:
     bool searching = false;
     for (;;) {
       if (!searching) searching = idle_.begin_search();  // W1
-      if (const int item = injection_.pop(); item != queue::none) {
+      if (const item* const found = injection_.pop()) {
         if (std::exchange(searching, false) && idle_.end_search() && twin_.wakes_the_next)
           wake_one();  // W2
-        run(item);
-        if (item == last_) pass();
+        finish(*found, run);
         continue;
       }
       idle_.park(self, std::exchange(searching, false));  // W3
@@ -68,36 +53,42 @@ public:
       searching = !idle_.unpark_self(self);  // W4, W6
       if (!sleeps && !searching && !twin_.searches_after_w4) {
         // As worker.cpp: it takes what it saw, without having searched for it.
-        if (const int item = injection_.pop(); item != queue::none) {
-          run(item);
-          if (item == last_) pass();
-        }
+        if (const item* const found = injection_.pop()) finish(*found, run);
       }
     }
   }
 
 private:
+  template <class Run>
+  void finish(const item& found, Run run) {
+    run(found.index);
+    if (finished_.fetch_add(1, relaxed) + 1 == items) pass();
+  }
+
   void wake_one() {
     if (const int sleeper = idle_.wake_one(); sleeper != idle_set::none)
       drivers_[static_cast<std::size_t>(sleeper)].signal();
   }
 
   idle_set idle_;
-  queue injection_;
+  aramid::detail::injection_queue<item, atomics, model::mutex> injection_;
   std::array<model::event, 3> drivers_;  // sticky, as every driver's wake
-  int last_;
+  static constexpr int items = 2;
+  std::array<item, items> items_;
+  model::atomic<unsigned> produced_{0};
+  model::atomic<int> finished_{0};
   twin twin_;
 };
 
 // One worker, two producers.
 void two_producers(twin which) {
-  system s(1, 2, which);
+  system s(1, which);
   parallel([&] { s.work(0, [](int) {}); }, [&] { s.produce(); }, [&] { s.produce(); });
 }
 
 // Two workers, one producer of two items.
 void two_workers(twin which) {
-  system s(2, 2, which);
+  system s(2, which);
   parallel([&] { s.work(0, [](int) {}); }, [&] { s.work(1, [](int) {}); },
            [&] {
              s.produce();
@@ -107,7 +98,7 @@ void two_workers(twin which) {
 
 // The first item makes another and then keeps its worker until that has run: a second worker has to.
 void work_that_waits_for_work(twin which) {
-  system s(2, 2, which);
+  system s(2, which);
   model::event second_ran;
   const auto run = [&](int item) {
     if (item == 0) {
@@ -122,7 +113,7 @@ void work_that_waits_for_work(twin which) {
 
 // The same, but both come from outside.
 void work_that_waits_for_work_from_outside(twin which, int producers) {
-  system s(2, 2, which);
+  system s(2, which);
   model::event second_ran;
   const auto run = [&](int item) {
     if (item == 0)
