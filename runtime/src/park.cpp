@@ -63,6 +63,7 @@ void waiter::suspend(park_token token, time_point deadline) noexcept {
       self.on->timers().arm(timer);
     }
     self.on->park(self);
+    // Step 3 of timer_wheel.hpp.
     if (until != time_point::max() && word.reason() != wake_reason::timed_out) {
       timer_wheel::disarm(timer);
     }

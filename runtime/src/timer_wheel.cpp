@@ -56,9 +56,7 @@ void timer_wheel::arm(timer_entry& entry) noexcept {
   const std::lock_guard lock(lock_);
   entry.armed = true;
   insert(entry);
-  if (ns(entry.deadline) < earliest_.load(std::memory_order_relaxed)) {
-    earliest_.store(ns(entry.deadline), std::memory_order_relaxed);
-  }
+  earliest_.lower_to(ns(entry.deadline));
 }
 
 void timer_wheel::disarm(timer_entry& entry) noexcept {
@@ -104,7 +102,7 @@ void timer_wheel::fire(time_point now, wake_batch& batch) noexcept {
   }
   // No slot that starts at or before now_tick is left unsorted, so the invariant of the levels holds.
   elapsed_ = std::max(elapsed_, now_tick);
-  earliest_.store(earliest_in(first_place()), std::memory_order_relaxed);
+  earliest_.set(earliest_in(first_place()));
 }
 
 time_point timer_wheel::next() noexcept {
@@ -113,12 +111,12 @@ time_point timer_wheel::next() noexcept {
   }
   const std::lock_guard lock(lock_);
   const std::int64_t earliest = earliest_in(first_place());
-  earliest_.store(earliest, std::memory_order_relaxed);
-  return earliest == INT64_MAX ? time_point::max() : time_point(std::chrono::nanoseconds(earliest));
+  earliest_.set(earliest);
+  return earliest == earliest_.none ? time_point::max() : time_point(std::chrono::nanoseconds(earliest));
 }
 
 std::int64_t timer_wheel::earliest_in(int place) const noexcept {
-  std::int64_t earliest = INT64_MAX;
+  std::int64_t earliest = deadline_bound<>::none;
   if (place >= 0) {
     for (const timer_entry* each = lists_[static_cast<unsigned>(place)]; each != nullptr; each = each->next) {
       earliest = std::min(earliest, ns(each->deadline));

@@ -7,18 +7,26 @@
 //
 // Ticks only sort; they do not quantise: an entry fires when its own deadline has passed, and `next()` is exact.
 //
-// Owner of an entry: the waiter, in its stack frame. Armed only by the fiber on the wheel's own worker; fired by that
-// worker, or by a peer that helps; disarmed by the waiter from wherever it woke. All under `lock_`. Firing claims
-// the token under the lock, so a waiter that is past `disarm` is never touched.
+// Owner of an entry: the waiter, in its stack frame. Everything but the bound (deadline_bound.hpp) is under `lock_`:
+//
+//   1. arm     by the fiber, on the wheel's own worker, before it suspends
+//   2. fire    by that worker, or by a peer that helps: takes the entry out, that is its last touch of it, then claims the wait, and if
+//              it wins delivers (park_word.hpp)
+//   3. disarm  by the waiter, from wherever it woke, unless the timer has won. If it has, step 2 is done with the entry, and the
+//              delivery (release) says so: no lock is needed. Else a step 2 that lost, or has yet to claim, may be under way: the lock
+//              waits for it, and what is armed still is taken out
+//
+// So whoever fires never touches the frame of a waiter that runs on.
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 
 #include <aramid/detail/spin_lock.hpp>
 #include <aramid/driver.hpp>
 #include <aramid/park.hpp>
+
+#include "deadline_bound.hpp"
 
 namespace aramid::inline v0::detail {
 
@@ -44,12 +52,12 @@ public:
 
   /// Whether nothing is armed; a bound may linger. Any thread.
   [[nodiscard]] bool empty() const noexcept {
-    return earliest_.load(std::memory_order_relaxed) == INT64_MAX;
+    return earliest_.get() == earliest_.none;
   }
 
   /// Whether `fire` may have something to do. Any thread.
   [[nodiscard]] bool due(time_point now) const noexcept {
-    return ns(now) >= earliest_.load(std::memory_order_relaxed);
+    return ns(now) >= earliest_.get();
   }
 
   /// Wins the waits whose deadline has passed, into `batch`, and sorts those that are nearer now. Any thread.
@@ -61,7 +69,7 @@ public:
 
   /// A bound: nothing expires before it. Any thread.
   [[nodiscard]] time_point not_before() const noexcept {
-    return time_point(clock::duration(earliest_.load(std::memory_order_relaxed)));
+    return time_point(clock::duration(earliest_.get()));
   }
 
 private:
@@ -82,8 +90,7 @@ private:
   std::uint64_t elapsed_ = 0;  // tick up to which slots have been emptied
   std::array<std::uint64_t, levels> occupied_{};
   std::array<timer_entry*, std::size_t{levels} * slots> lists_{};
-  // A lower bound of the earliest deadline, in ns. Written under the lock, read without it.
-  std::atomic<std::int64_t> earliest_{INT64_MAX};
+  deadline_bound<> earliest_;  // written under the lock, read without it
 };
 
 }  // namespace aramid::inline v0::detail
