@@ -3,13 +3,13 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <new>
 #include <utility>
 
 #include "forks.hpp"
+#include "slab_walk.hpp"
 
 namespace aramid::inline v0::detail {
 
@@ -21,11 +21,11 @@ constexpr std::size_t idle_slabs_limit = 8;  // that keep their memory
 
 /// Lies in the place of a slab's first block.
 struct slab {
-  slab* older = nullptr;          // constant, as is the next
+  slab* older = nullptr;          // in shared.slabs; constant, as is the next
   std::uint32_t made_after_forks = fork_count();
   slab* next = nullptr;           // of those that have blocks; under the lock, as are the next
   control_list free;
-  std::atomic<bool> to_revive{false};  // its memory has been given back; walkers read it without the lock
+  returned_mark<> to_revive;      // walkers read it without the lock
   std::uint64_t epoch_floor = 0;  // of those blocks
 };
 static_assert(sizeof(slab) <= fiber_control::block_bytes);
@@ -36,9 +36,8 @@ constexpr std::size_t slab_blocks = slab_bytes / fiber_control::block_bytes - 1;
 struct pool {
   spin_lock lock;
   slab* available = nullptr;  // that have free blocks; under the lock, as is the next
-  std::size_t idle = 0;       // slabs all of whose blocks are free, and which keep their memory; as is the next
-  std::size_t walkers = 0;    // while there are any nothing is given back
-  std::atomic<slab*> newest{nullptr};  // slabs are only ever added; release, read with acquire
+  std::size_t idle = 0;       // slabs all of whose blocks are free, and which keep their memory
+  slab_walk<slab> slabs;      // all of them
 };
 constinit pool shared;
 
@@ -93,16 +92,15 @@ void add_slab() {
     ::new (static_cast<void*>(block_at(*made, i))) fiber_control();
   }
   list_all(*made);
-  made->older = shared.newest.load(std::memory_order_relaxed);
   made->next = std::exchange(shared.available, made);
-  shared.newest.store(made, std::memory_order_release);
+  shared.slabs.add(*made);
 }
 
 void revive(slab& of) noexcept {
   for (std::size_t i = 0; i != slab_blocks; ++i) {
     block_at(of, i)->revive(of.epoch_floor);
   }
-  of.to_revive.store(false, std::memory_order_relaxed);
+  of.to_revive.clear();
   list_all(of);
 }
 
@@ -127,7 +125,7 @@ slab* take_back(fiber_control& block) noexcept {
   if (home.free.size != slab_blocks) {
     return nullptr;
   }
-  if (shared.idle < idle_slabs_limit || shared.walkers != 0) {
+  if (shared.idle < idle_slabs_limit || shared.slabs.goes_on()) {
     ++shared.idle;
     return nullptr;
   }
@@ -143,10 +141,10 @@ void give_back(slab& idle) noexcept {
   // The first page holds the slab's own words.
   madvise(reinterpret_cast<unsigned char*>(&idle) + page_bytes, slab_bytes - page_bytes, MADV_DONTNEED);
   const std::lock_guard lock(shared.lock);
-  idle.to_revive.store(true, std::memory_order_relaxed);
+  idle.to_revive.set();
   // Behind those that have their memory.
   slab** link = &shared.available;
-  while (*link != nullptr && !(*link)->to_revive.load(std::memory_order_relaxed)) {
+  while (*link != nullptr && !(*link)->to_revive.is_set()) {
     link = &(*link)->next;
   }
   idle.next = std::exchange(*link, &idle);
@@ -160,7 +158,7 @@ void refill_controls(control_list& into) {
     add_slab();
   }
   slab& from = *shared.available;
-  if (from.to_revive.load(std::memory_order_relaxed)) {
+  if (from.to_revive.is_set()) {
     revive(from);
   }
   if (from.free.size == slab_blocks) {
@@ -190,24 +188,17 @@ void return_controls(control_list& from, std::size_t count) noexcept {
 }
 
 void for_each_control(void (*visit)(fiber_control&, void*), void* argument) {
-  {
-    const std::lock_guard lock(shared.lock);
-    ++shared.walkers;
-  }
-  for (slab* each = shared.newest.load(std::memory_order_acquire); each != nullptr; each = each->older) {
-    // Relaxed: a fiber that was born before the walk began, its slab was revived before that.
-    for (std::size_t i = 0; i != slab_blocks && !each->to_revive.load(std::memory_order_relaxed); ++i) {
-      visit(*block_at(*each, i), argument);
+  shared.slabs.walk(shared.lock, [visit, argument](slab& each) {
+    for (std::size_t i = 0; i != slab_blocks && !each.to_revive.is_set(); ++i) {
+      visit(*block_at(each, i), argument);
     }
-  }
-  const std::lock_guard lock(shared.lock);
-  --shared.walkers;
+  });
 }
 
 void abandon_controls() noexcept {
   shared.available = nullptr;
-  shared.idle = shared.walkers = 0;
-  shared.newest.store(nullptr, std::memory_order_relaxed);
+  shared.idle = 0;
+  shared.slabs.forget();
   shared.lock.unlock();
 }
 

@@ -7,12 +7,12 @@
 // a block's state when nothing is in it: not alive, all locks free, and epoch 0, which no token has. So whoever still holds a token,
 // or walks, finds nothing there and needs no warning.
 //
-//   1. The last block of a slab comes back, and more than a few slabs are idle: under the lock the slab is taken off the list of
-//      those that have blocks, and the highest epoch of its blocks is noted. Nobody can raise one any more: only a fiber opens waits.
+//   1. The last block of a slab comes back, more than a few slabs are idle, and nobody walks: under the lock the slab is taken off the
+//      list of those that have blocks, and the highest epoch of its blocks is noted. Nobody can raise one any more: only a fiber opens waits.
 //   2. Without the lock its pages are given back; then it is listed again, as one to be revived.
-//      Not while anybody walks: a walker may have locked a block whose fiber has ended meanwhile, and its unlock must not meet another
-//      life. (A slab that was taken off before the walk began has no fiber that it could lock.)
 //   3. Whoever takes blocks from it next revives it: every block's epochs go on behind the noted one. So no epoch comes twice.
+//
+// How walkers and this keep out of each other's way: slab_walk.hpp.
 #pragma once
 
 #include <cstddef>
