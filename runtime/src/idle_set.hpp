@@ -2,12 +2,13 @@
 // wasted.
 //
 // A worker runs, searches (looks for work at its peers), or is parked. `counts_` holds how many search and how many
-// are parked. At most half as many as can run at once search at once: more would only contend.
+// are parked. At most half as many as can run at once search at once: more would only contend. And no more are woken than can run at
+// once: with 8 workers on 2 CPUs six are *spare*. They would take the CPU from those who have the work, in the middle of it.
 //
 //   producer (any thread that has made a fiber runnable)
 //     P1. publishes the work: a queue's index, a slot, the injection queue
 //     P2. seq_cst fence                                              (pairs with W3)
-//     P3. reads counts_: somebody searches, or nobody is parked → done: whoever searches will find it
+//     P3. reads counts_: somebody searches, or none but spare workers are parked → done: whoever searches, or runs, will find it
 //     P4. else takes a parked worker off the list, counts it as searching, and wakes its driver
 //
 //   worker with nothing to run
@@ -24,7 +25,8 @@
 // Why no wake is lost: of P1 (store) … P3 (load) and W3 (store) … W4 (load), with a seq_cst fence between each pair,
 // at least one load sees the other's store. If W4 sees the work, the worker searches, and W2 follows. If P3 sees the worker parked and
 // nobody searching, it is woken. If P3 sees a searcher, that searcher has yet to pass W2 or W3: at W2 it wakes the
-// next, at W3 its W4 comes after P1.
+// next, at W3 its W4 comes after P1. And if P3 sees that as many are awake as can run, each of these has its W3 and W4 before it; unless
+// they are stuck in fibers, which the watchdog sees, who then wakes a spare one (`wake_spare`).
 //
 // Rejected: a wake for every push (each costs a system call and a cold search), and one for none (tokio#7995: I/O-bound
 // fibers then never spread).
@@ -45,26 +47,15 @@ class idle_set {
 public:
   static constexpr int none = -1;
 
-  /// `at_once`: how many workers can run at once.
-  explicit idle_set(unsigned at_once) noexcept : at_once_(at_once) {}
+  /// `at_once`: how many of the workers can run at once. The others are spare.
+  idle_set(unsigned workers, unsigned at_once) noexcept
+      : at_once_(at_once), spare_(workers > at_once ? workers - at_once : 0) {}
 
   /// P2–P4. Returns the worker to wake, or `none`.
-  int wake_one() noexcept {
-    Atomics::fence(std::memory_order_seq_cst);
-    if (!wake_wanted(counts_.load(std::memory_order_relaxed))) {
-      return none;
-    }
-    const std::lock_guard lock(lock_);
-    const std::uint64_t counts = counts_.load(std::memory_order_relaxed);
-    if (!wake_wanted(counts)) {
-      return none;
-    }
-    const unsigned last = parked_of(counts) - 1;
-    // Whoever parked last is the warmest.
-    const auto worker = static_cast<int>(parked_list_[last]);
-    add(searching_one - parked_one);
-    return worker;
-  }
+  int wake_one() noexcept { return wake_one(spare_); }
+
+  /// The same where one of those who run is stuck: a spare one takes its place.
+  int wake_spare() noexcept { return wake_one(0); }
 
   /// W1. Whether the caller may search. It then must call `end_search` or `park`.
   bool begin_search() noexcept {
@@ -118,6 +109,23 @@ public:
   }
 
 private:
+  int wake_one(unsigned spare) noexcept {
+    Atomics::fence(std::memory_order_seq_cst);
+    if (!wake_wanted(counts_.load(std::memory_order_relaxed), spare)) {
+      return none;
+    }
+    const std::lock_guard lock(lock_);
+    const std::uint64_t counts = counts_.load(std::memory_order_relaxed);
+    if (!wake_wanted(counts, spare)) {
+      return none;
+    }
+    const unsigned last = parked_of(counts) - 1;
+    // Whoever parked last is the warmest.
+    const auto worker = static_cast<int>(parked_list_[last]);
+    add(searching_one - parked_one);
+    return worker;
+  }
+
   static constexpr std::uint64_t searching_one = 1;
   static constexpr std::uint64_t parked_one = std::uint64_t{1} << 32;
 
@@ -127,14 +135,15 @@ private:
   static constexpr unsigned parked_of(std::uint64_t counts) noexcept {
     return static_cast<unsigned>(counts >> 32);
   }
-  static constexpr bool wake_wanted(std::uint64_t counts) noexcept {
-    return searching_of(counts) == 0 && parked_of(counts) != 0;
+  static constexpr bool wake_wanted(std::uint64_t counts, unsigned spare) noexcept {
+    return searching_of(counts) == 0 && parked_of(counts) > spare;
   }
 
   // seq_cst: a searcher's decrement and a producer's read (after its fence) must be in one order.
   void add(std::uint64_t delta) noexcept { counts_.fetch_add(delta, std::memory_order_seq_cst); }
 
   const unsigned at_once_;
+  const unsigned spare_;
   typename Atomics::template atomic<std::uint64_t> counts_{0};
   Lock lock_;
   std::uint16_t parked_list_[MaxWorkers] = {};  // under lock_; as many as counts_ says are parked

@@ -48,7 +48,7 @@ runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
     : stepped_(how == mode::stepped),
       report_hogs_after_(hogs_reported_after(opts)),
       // More searchers than CPUs would only take them from those who have the work.
-      idle_(stepped_ ? workers_of(opts) : std::min(workers_of(opts), usable_cpus())),
+      idle_(workers_of(opts), stepped_ ? workers_of(opts) : std::min(workers_of(opts), usable_cpus())),
       default_stacks_(rounded_stack_size(opts.stack_size_bytes)),
       watchdog_(*this) {
   prepare_heavy_fences();

@@ -60,7 +60,7 @@ bool watchdog::look() noexcept {
   }
   any_stuck_.store(stuck, std::memory_order_relaxed);
   if (stuck) {
-    if (const int sleeper = core_.idle().wake_one(); sleeper >= 0) {
+    if (const int sleeper = core_.idle().wake_spare(); sleeper >= 0) {
       core_.worker_at(static_cast<unsigned>(sleeper)).wake();
     }
   }

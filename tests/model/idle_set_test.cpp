@@ -17,6 +17,7 @@ struct twin {
   bool wakes_the_next = true;     // W2
   bool producer_wakes = true;     // P3, P4
   bool searches_after_w4 = true;  // see the last test
+  bool watchdog_wakes_spare = true;
 };
 
 struct item {
@@ -28,12 +29,20 @@ struct item {
 /// is a deadlock.
 class system {
 public:
-  system(unsigned workers, twin which) : idle_(workers), twin_(which) { items_[1].index = 1; }
+  system(unsigned workers, twin which) : system(workers, workers, which) {}
+  system(unsigned workers, unsigned at_once, twin which) : idle_(workers, at_once), twin_(which) {
+    items_[1].index = 1;
+  }
 
   /// Any thread that makes a fiber runnable.
   void produce() {
     injection_.push(items_[produced_.fetch_add(1, relaxed)]);  // P1
     if (twin_.producer_wakes) wake_one();
+  }
+
+  /// The watchdog, having found that a worker is stuck.
+  void take_its_place() {
+    signal(twin_.watchdog_wakes_spare ? idle_.wake_spare() : idle_.wake_one());
   }
 
   template <class Run>
@@ -65,9 +74,10 @@ private:
     if (finished_.fetch_add(1, relaxed) + 1 == items) pass();
   }
 
-  void wake_one() {
-    if (const int sleeper = idle_.wake_one(); sleeper != idle_set::none)
-      drivers_[static_cast<std::size_t>(sleeper)].signal();
+  void wake_one() { signal(idle_.wake_one()); }
+
+  void signal(int sleeper) {
+    if (sleeper != idle_set::none) drivers_[static_cast<std::size_t>(sleeper)].signal();
   }
 
   idle_set idle_;
@@ -127,6 +137,44 @@ void work_that_waits_for_work_from_outside(twin which, int producers) {
         worker(0), worker(1), [&] { s.produce(); }, [&] { s.produce(); });
   else
     parallel(worker(0), worker(1), [&] { s.produce(), s.produce(); });
+}
+
+// Two workers of which one can run: the other is spare.
+void one_spare(twin which) {
+  system s(2, 1, which);
+  parallel([&] { s.work(0, [](int) {}); }, [&] { s.work(1, [](int) {}); },
+           [&] {
+             s.produce();
+             s.produce();
+           });
+}
+
+// The first item keeps its worker until the second has run; the watchdog sees that.
+void one_spare_and_one_stuck(twin which) {
+  system s(2, 1, which);
+  model::event stuck;
+  model::event second_ran;
+  const auto run = [&](int item) {
+    if (item == 0) {
+      stuck.signal();
+      second_ran.wait();
+    } else {
+      second_ran.signal();
+    }
+  };
+  parallel([&] { s.work(0, run); }, [&] { s.work(1, run); },
+           [&] {
+             s.produce();
+             s.produce();
+             stuck.wait();
+             s.take_its_place();
+           });
+}
+
+TEST(idle_set, spare_workers_stay_parked_until_one_is_stuck) {
+  expect_holds({"one spare", [] { one_spare({}); }, 2});
+  expect_holds({"one spare and one stuck", [] { one_spare_and_one_stuck({}); }, 1});
+  expect_caught([] { one_spare_and_one_stuck({.watchdog_wakes_spare = false}); }, "deadlock");
 }
 
 TEST(idle_set, no_wake_is_lost) {
