@@ -4,8 +4,6 @@
 #include <aramid/io/tcp.hpp>
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <array>
 #include <chrono>
@@ -19,36 +17,21 @@
 
 #include "leak_check.hpp"
 #include "tcp_pair.hpp"
+#include "tests/runtime/forked_child.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
 using namespace aramid;
 using namespace aramid::io;
+using aramid::test::in_a_child;
 using aramid::test::loopback;
 using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
 using aramid::test::tcp_pair;
 
-class fork_io : public aramid::test::with_workers {};
+class fork_io : public aramid::test::forking<aramid::test::with_workers> {};
 ARAMID_FOR_EACH_WORKER_COUNT(fork_io);
-
-/// Forks, and returns whether `fn` came to its end in the child and returned true.
-template <class Fn>
-bool in_a_child(Fn fn) {
-  const ::pid_t child = ::fork();
-  if (child == 0) {
-    ::alarm(30);  // ends a child that hangs
-    bool well = false;
-    try {
-      well = fn();
-    } catch (...) {  // a child must not get back into the tests
-    }
-    ::_exit(well ? 0 : 1);
-  }
-  int status = 0;
-  return child > 0 && ::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
 
 /// A connection whose server end is being read, and what has been read.
 struct echoing {
@@ -111,9 +94,6 @@ TEST_P(fork_io, a_fiber_forks_while_its_runtime_does_io) {
 }
 
 TEST_P(fork_io, a_child_does_io_of_its_own) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "TSan allows no threads after a fork";
-#endif
   echoing parents(GetParam());
   ASSERT_TRUE(parents.works());
   for (int i = 0; i != 5; ++i) {

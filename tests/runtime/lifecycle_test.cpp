@@ -28,6 +28,7 @@
 #include <aramid/fiber.hpp>
 #include <aramid/run.hpp>
 
+#include "forked_child.hpp"
 #include "runtime_fixture.hpp"
 #include "scale.hpp"
 
@@ -36,13 +37,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-#if defined(__SANITIZE_THREAD__)
-constexpr bool threads_after_fork = false;  // TSan forbids them
-#else
-constexpr bool threads_after_fork = true;
-#endif
-
 using lifecycle_test = leaves_nothing;
+using fork_test = forking<leaves_nothing>;
 
 // --- again and again -------------------------------------------------------------------------------------------------
 
@@ -223,26 +219,6 @@ TEST_F(lifecycle_test, beside_a_main_loop) {
 
 // --- fork ------------------------------------------------------------------------------------------------------------
 
-/// Runs `fn` in a forked child, and asserts that it comes to its end and returns true.
-template <class Fn>
-void in_a_child(Fn fn) {
-  const ::pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    ::alarm(30);  // ends a child that hangs
-    bool well = false;
-    try {
-      well = fn();
-    } catch (...) {  // a child must not get back into the tests
-    }
-    ::_exit(well ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
-  EXPECT_EQ(WEXITSTATUS(status), 0);
-}
-
 template <class Fn>
 bool refused(Fn fn) {
   try {
@@ -270,42 +246,39 @@ struct busy_runtime {
   }
 };
 
-TEST_F(lifecycle_test, a_forked_child_leaves_the_runtime_alone) {
+TEST_F(fork_test, a_forked_child_leaves_the_runtime_alone) {
   busy_runtime parents;
   auto ended = parents.rt.spawn([] { return 7; });
   EXPECT_TRUE(eventually([&] { return ended.done(); }));
   for (int i = 0; i != scaled(50, 10); ++i) {
-    in_a_child([&] {
+    EXPECT_TRUE(in_a_child([&] {
       return ended.join() == 7 && refused([&] { (void)parents.rt.spawn([] {}); }) &&
              refused([&] { parents.fibers.front().join(); }) &&
              refused([&] {
                const auto entered = parents.rt.enter();
                (void)spawn([] {});
              });
-    });
+    }));
   }
 }
 
-TEST_F(lifecycle_test, a_forked_child_stops_and_destroys_what_it_has_copies_of) {
+TEST_F(fork_test, a_forked_child_stops_and_destroys_what_it_has_copies_of) {
   for (int i = 0; i != scaled(50, 10); ++i) {
     auto* const parents = new busy_runtime;
-    in_a_child([&] {
+    EXPECT_TRUE(in_a_child([&] {
       parents->rt.stop();
       parents->rt.stop(1h);
       delete parents;
       return true;
-    });
+    }));
     delete parents;
   }
 }
 
-TEST_F(lifecycle_test, a_forked_child_makes_a_runtime_of_its_own) {
-  if (!threads_after_fork) {
-    GTEST_SKIP() << "TSan allows no threads after a fork";
-  }
+TEST_F(fork_test, a_forked_child_makes_a_runtime_of_its_own) {
   busy_runtime parents;
   for (int i = 0; i != scaled(50, 10); ++i) {
-    in_a_child([&] {
+    EXPECT_TRUE(in_a_child([&] {
       const int sum = aramid::run(
           [] {
             spawn([] { sleep_until_cancelled(); }).detach();  // found, cancelled and joined at the end
@@ -321,40 +294,39 @@ TEST_F(lifecycle_test, a_forked_child_makes_a_runtime_of_its_own) {
           options{.workers = 2});
       parents.fibers.clear();
       return sum == 500 * 499 / 2;
-    });
+    }));
   }
 }
 
-TEST_F(lifecycle_test, a_fiber_that_forks_is_a_thread_in_the_child) {
+TEST_F(fork_test, a_fiber_that_forks_is_a_thread_in_the_child) {
   busy_runtime parents;
   for (int i = 0; i != scaled(20, 5); ++i) {
     parents.rt
         .spawn([&] {
-          in_a_child([&] {
+          EXPECT_TRUE(in_a_child([&] {
             this_fiber::yield();
             this_fiber::sleep_for(1ms);
             return refused([] { (void)spawn([] {}); }) && refused([&] { parents.fibers.front().join(); });
-          });
+          }));
         })
         .join();
   }
 }
 
-TEST_F(lifecycle_test, a_fiber_that_forks_makes_a_runtime_in_the_child) {
-  if (!threads_after_fork) {
-    GTEST_SKIP() << "TSan allows no threads after a fork";
-  }
+TEST_F(fork_test, a_fiber_that_forks_makes_a_runtime_in_the_child) {
   busy_runtime parents;
   for (int i = 0; i != scaled(20, 5); ++i) {
     parents.rt
-        .spawn([] { in_a_child([] { return aramid::run([] { return spawn([] { return 7; }).join(); }) == 7; }); })
+        .spawn([] {
+          EXPECT_TRUE(in_a_child([] { return aramid::run([] { return spawn([] { return 7; }).join(); }) == 7; }));
+        })
         .join();
   }
 }
 
-using lifecycle_death_test = leaves_nothing;
+using fork_death_test = forking<leaves_nothing>;
 
-TEST_F(lifecycle_death_test, a_body_that_ends_in_the_child_says_which) {
+TEST_F(fork_death_test, a_body_that_ends_in_the_child_says_which) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto in_the_child = [](void (*what)()) {
     aramid::run([what] {
