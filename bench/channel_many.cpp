@@ -1,5 +1,7 @@
 // Channels that several sides want: four producers and one consumer on two workers; a question and its answer between a plain
 // thread and a fiber, beside two threads with a condition variable.
+#include <sched.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -38,9 +40,30 @@ const auto* const many_to_one = add("channel_many_to_one/aramid", [](benchmark::
       2);
 });
 
+/// Keeps the calling thread, and those that it starts, on the CPU where it is. Whether the kernel puts two threads that wake each
+/// other on one CPU or on two makes ten times as much as what is measured.
+class on_one_cpu {
+public:
+  on_one_cpu() {
+    ::sched_getaffinity(0, sizeof(before_), &before_);
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(static_cast<unsigned>(::sched_getcpu()), &here);
+    ::sched_setaffinity(0, sizeof(here), &here);
+  }
+  ~on_one_cpu() { ::sched_setaffinity(0, sizeof(before_), &before_); }
+
+  on_one_cpu(const on_one_cpu&) = delete;
+  on_one_cpu& operator=(const on_one_cpu&) = delete;
+
+private:
+  cpu_set_t before_{};
+};
+
 const auto* const thread_to_fiber = add("thread_to_fiber/aramid", [](benchmark::State& state) {
+  const on_one_cpu pinned;
   runtime rt(options{.workers = 1});
-  channel<long> questions, answers;
+  channel<long> questions(1), answers(1);
   auto answering = rt.spawn([&] {
     for (const long question : questions) {
       answers.send(question + 1);
@@ -80,6 +103,7 @@ private:
 };
 
 const auto* const thread_to_thread = add("thread_to_fiber/std_thread", [](benchmark::State& state) {
+  const on_one_cpu pinned;
   mailbox questions, answers;
   std::thread answering([&] {
     for (long question = questions.take(); question != 0; question = questions.take()) {

@@ -51,7 +51,7 @@ LABELS = {
     "pairs": "32 pairs with a channel each, {} threads, an item",
     "mutex_contended": "contended mutex, 8 on 2 workers",
     "channel_many_to_one": "channel, 4 producers on 2 workers, an item",
-    "thread_to_fiber": "question and answer, thread to fiber",
+    "thread_to_fiber": "question and answer, thread to fiber, on one CPU",
     "ticker_p99": "10 ms ticker beside a hog, p99 lateness",
 }
 
