@@ -10,6 +10,7 @@
 
 #include <atomic>
 
+#include <aramid/detail/atomics.hpp>
 #include <aramid/detail/config.hpp>
 
 namespace aramid::inline v0::detail {
@@ -35,20 +36,12 @@ public:
   [[nodiscard]] bool is_free() const noexcept { return !locked_.load(std::memory_order_acquire); }
 
 private:
-  static void pause() noexcept {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
-
   [[gnu::noinline]] void wait() noexcept {
     int pauses = 32;
     do {
       if (pauses <= 512) {
         for (int i = 0; i != pauses; ++i) {
-          pause();
+          std_atomics::pause();
         }
         pauses *= 2;
       } else {
