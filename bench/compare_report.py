@@ -17,6 +17,8 @@ NAMES = {
     "raw_uring": "raw io_uring",
     "raw_uring_multishot": "io_uring, multishot",
     "std_mutex": "std::mutex",
+    "std_semaphore": "std::counting_semaphore",
+    "std_shared_mutex": "std::shared_mutex",
     "std_thread": "std::thread",
 }
 

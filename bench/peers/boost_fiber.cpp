@@ -1,5 +1,6 @@
 // Boost.Fiber as it comes: its round_robin scheduler on one thread.
 #include <boost/fiber/buffered_channel.hpp>
+#include <boost/fiber/condition_variable.hpp>
 #include <boost/fiber/fiber.hpp>
 #include <boost/fiber/fixedsize_stack.hpp>
 #include <boost/fiber/mutex.hpp>
@@ -7,6 +8,7 @@
 #include <boost/fiber/unbuffered_channel.hpp>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "../bench_support.hpp"
@@ -80,6 +82,47 @@ void uncontended(benchmark::State& state) {
   });
 }
 
+/// What one writes there for a semaphore of one permit, or an event that is cleared by whoever has waited.
+class flag {
+public:
+  void raise() {
+    const std::lock_guard guard(lock_);
+    raised_ = true;
+    changed_.notify_one();
+  }
+  void take() {
+    std::unique_lock guard(lock_);
+    changed_.wait(guard, [this] { return raised_; });
+    raised_ = false;
+  }
+
+private:
+  fibers::mutex lock_;
+  fibers::condition_variable changed_;
+  bool raised_ = false;
+};
+
+void hand_to_and_fro(benchmark::State& state) {
+  flag here;
+  flag there;
+  bool stop = false;
+  fibers::fiber other([&] {
+    for (there.take(); !stop; there.take()) {
+      here.raise();
+    }
+  });
+  repeat(
+      state,
+      [&] {
+        there.raise();
+        here.take();
+      },
+      2);
+  stop = true;
+  there.raise();
+  other.join();
+}
+
 const auto* const yield_2 = add("yield/boost_fiber", [](benchmark::State& s) { yield(s, 2); });
 const auto* const yield_512 =
     add("yield/boost_fiber/512", [](benchmark::State& s) { yield(s, 512); });
@@ -87,6 +130,8 @@ const auto* const one_life = add("spawn_join/boost_fiber", spawn_join);
 const auto* const no_buffer = add("channel_rendezvous/boost_fiber", rendezvous);
 const auto* const with_buffer = add("channel_buffered/boost_fiber", buffered);
 const auto* const lock = add("mutex/boost_fiber", uncontended);
+const auto* const by_semaphore = add("semaphore_handoff/boost_fiber", hand_to_and_fro);
+const auto* const by_event = add("event_handoff/boost_fiber", hand_to_and_fro);
 
 }  // namespace
 }  // namespace aramid::bench

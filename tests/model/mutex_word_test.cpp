@@ -3,6 +3,7 @@
 #include <aramid/detail/mutex_word.hpp>
 
 #include "litmus.hpp"
+#include "modelled_waiters.hpp"
 #include "torn_atomics.hpp"
 
 namespace {
@@ -12,7 +13,7 @@ using namespace model;
 constexpr int threads = 3;
 constexpr int waits = 4;  // of one thread, in one scenario
 
-/// What runtime/src/mutex.cpp does, with a queue of numbers and a claim that is one exchange.
+/// What runtime/src/mutex.cpp does.
 template <class Atomics, int Patience>
 class modelled_mutex {
 public:
@@ -21,28 +22,14 @@ public:
 
   /// Returns false if the wait was cancelled.
   bool lock(int me) {
-    if (word_.lock_free()) return true;
-    bool competed = false;
-    for (int losses = 0;; ++losses) {
-      if (word_.lock_unless_held(competed)) return true;
-      const int node = me * waits + losses;
-      MODEL_ASSERT(losses < waits);
-      queue_lock_.lock();
-      const bool got = word_.lock_or_wait(competed);
-      if (!got) push(node, losses, competed);
-      queue_lock_.unlock();
-      if (got) return true;
-      nodes_[node].woken.wait();
-      if (nodes_[node].cancelled.read()) {
-        queue_lock_.lock();
-        remove(node);
-        if (size_.read() == 0) word_.nobody_waits();
-        queue_lock_.unlock();
-        return false;
-      }
-      if (nodes_[node].is_owner.read()) return true;
-      competed = true;
-    }
+    return word_.lock_free() ||
+           waiters_.take_or_park(
+               me, [&](bool competed) { return word_.take(competed); },
+               [&](bool competed) { return word_.take_or_wait(competed); },
+               [&] {
+                 if (waiters_.empty()) word_.nobody_waits();
+                 waiters_.lock.unlock();
+               });
   }
 
   void unlock() {
@@ -52,72 +39,30 @@ public:
     bool hand_over = false;
     while (next < 0) {
       if (word_.unlock_unless_waiting(state)) return;
-      queue_lock_.lock();
-      while (next < 0 && size_.read() != 0) {
-        const int first = queue_[0].read();
-        remove(first);
-        if (!nodes_[first].claimed.exchange(true, acq_rel)) next = first;
-      }
+      waiters_.lock.lock();
+      next = waiters_.claim_front();
       if (next < 0) {
         state = word_.nobody_waits();
       } else {
-        hand_over = nodes_[next].losses.read() >= Patience;
-        word_.settle(size_.read() != 0, !hand_over);
+        hand_over = waiters_.lost_too_often(next);
+        word_.settle(!waiters_.empty(), !hand_over);
       }
-      queue_lock_.unlock();
+      waiters_.lock.unlock();
       if (next < 0 && forgetful_) return word_.let_go();
     }
     if (hand_over)
-      nodes_[next].is_owner.write(true);
+      waiters_[next].is_served.write(true);
     else
       word_.let_go();
-    nodes_[next].woken.signal();
+    waiters_.deliver(next);
   }
 
-  /// Ends the first wait of `who`, if it can still be won.
-  void cancel(int who) {
-    waiter& victim = nodes_[who * waits];
-    if (victim.claimed.exchange(true, acq_rel)) return;
-    victim.cancelled.write(true);
-    victim.woken.signal();
-  }
+  void cancel(int who) { waiters_.cancel(who); }
 
 private:
   const bool forgetful_;
-
-  struct waiter {
-    model::atomic<bool> claimed{false};
-    model::plain<int> losses{0};
-    model::plain<bool> is_owner{false};
-    model::plain<bool> cancelled{false};
-    model::event woken;
-  };
-
-  void push(int which, int losses, bool in_front) {
-    nodes_[which].losses.write(losses);
-    const int size = size_.read();
-    if (in_front) {
-      for (int i = size; i > 0; --i) queue_[i].write(queue_[i - 1].read());
-    }
-    queue_[in_front ? 0 : size].write(which);
-    size_.write(size + 1);
-  }
-
-  void remove(int which) {
-    const int size = size_.read();
-    int kept = 0;
-    for (int i = 0; i < size; ++i) {
-      const int other = queue_[i].read();
-      if (other != which) queue_[kept++].write(other);
-    }
-    size_.write(kept);
-  }
-
   aramid::detail::mutex_word<Atomics> word_;
-  model::mutex queue_lock_;
-  model::plain<int> size_{0};
-  model::plain<int> queue_[threads];
-  waiter nodes_[threads * waits];
+  modelled_waiters<threads, waits, Patience> waiters_;
 };
 
 // Counts under the lock. The count is no atomic: the lock has to order it.

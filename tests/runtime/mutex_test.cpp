@@ -14,6 +14,7 @@
 #include <aramid/run.hpp>
 
 #include "crowd.hpp"
+#include "runtime/src/barging.hpp"
 #include "runtime_fixture.hpp"
 #include "scale.hpp"
 
@@ -234,7 +235,7 @@ TEST(mutex_on_one_worker, a_waiter_loses_a_bounded_number_of_times) {
         }
         lock.unlock();
         waiter.join();
-        EXPECT_LE(barged, detail::mutex_patience + 1);
+        EXPECT_LE(barged, detail::patience + 1);
         EXPECT_GE(barged, 2);  // barging is allowed: the lock is not simply handed on
       },
       options{.workers = 1});

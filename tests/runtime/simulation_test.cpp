@@ -33,18 +33,6 @@ using namespace std::chrono_literals;
 
 using simulation_test = leaves_nothing;
 
-/// Calls `fn(seed)` for as many seeds as the command line asks for, else for `count`, a twentieth of that under a sanitizer.
-template <class Fn>
-void for_each_seed(std::uint64_t count, Fn fn) {
-  const seed_range range = seeds_asked_for.value_or(seed_range{1, sanitized ? count / 20 : count});
-  for (std::uint64_t seed = range.first; seed <= range.last && !::testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE("replay with --seed=" + std::to_string(seed));
-    fn(seed);
-  }
-}
-
-unsigned workers_for(std::uint64_t seed) { return 1 + static_cast<unsigned>(seed * 7) % 8; }
-
 // --- a mix of everything -------------------------------------------------------------------------------------------------
 
 /// What happened: who, what, at which virtual time.

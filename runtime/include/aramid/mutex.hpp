@@ -3,9 +3,10 @@
 //
 // An unlock lets the lock go and wakes the first waiter, which then competes with whoever comes by (barging): a lock
 // that is handed from sleeper to sleeper would stand idle for a whole wake-up each time. A waiter that has lost
-// `mutex_patience` times in a row is handed the lock instead, so nobody starves. The protocol is in detail/mutex_word.hpp.
+// several times in a row is handed the lock instead, so nobody starves. The protocol is in detail/mutex_word.hpp.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 
@@ -22,10 +23,7 @@ class condition_variable;
 
 namespace detail {
 
-struct mutex_waiter;
-
-/// How often in a row a woken waiter may find the lock taken by somebody else before it is handed over.
-inline constexpr int mutex_patience = 4;
+struct barging_waiter;
 
 }  // namespace detail
 
@@ -55,7 +53,7 @@ public:
   /// Suspends: never. Returns: true with the lock held; it does not fail spuriously.
   /// Ordering: as `lock`, if it returns true.
   [[nodiscard]] bool try_lock() noexcept {
-    return word_.lock_free() || word_.lock_unless_held(false);
+    return word_.lock_free() || word_.take(false);
   }
 
   /// Locks, unless that takes longer than `timeout`; one of zero or less tries once.
@@ -100,13 +98,50 @@ private:
   bool lock_slowly_until(time_point deadline);
   void unlock_slowly(std::uint32_t state) noexcept;
 
-  wake_reason wait_for_lock(cancellable may_cancel, time_point deadline) noexcept;
-  bool lock_or_queue(detail::mutex_waiter& me) noexcept;
-  void leave_queue(detail::mutex_waiter& me) noexcept;
-
   detail::mutex_word<> word_;
   detail::spin_lock queue_lock_;
-  detail::wait_queue<detail::mutex_waiter> queue_;  // under queue_lock_
+  detail::wait_queue<detail::barging_waiter> queue_;  // under queue_lock_
+};
+
+/// A mutex that its owner, a fiber or a thread, can lock again; it is free when it has been unlocked as often.
+/// Threads: any, fibers and others.
+class ARAMID_API recursive_mutex {
+public:
+  constexpr recursive_mutex() noexcept = default;
+  recursive_mutex(const recursive_mutex&) = delete;
+  recursive_mutex& operator=(const recursive_mutex&) = delete;
+
+  /// Locks. Suspends, cancels: as mutex::lock; the owner does not wait, but is told too if it is cancelled.
+  /// Throws: std::system_error (resource_unavailable_try_again) if the owner has locked it too often to count.
+  void lock();
+
+  /// Locks unless another holds it. Suspends: never.
+  [[nodiscard]] bool try_lock() noexcept;
+
+  /// As mutex::try_lock_for.
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> timeout) {
+    return lock_before(detail::deadline_in(timeout));
+  }
+
+  /// As mutex::try_lock_until.
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> deadline) {
+    return lock_before(detail::deadline_at(deadline));
+  }
+
+  /// Undoes one `lock`. To unlock what the caller does not hold ends the program. Suspends: never.
+  void unlock() noexcept;
+
+private:
+  bool lock_before(time_point deadline);
+  bool lock_again(const detail::waiter* me) noexcept;
+  void become_owner(const detail::waiter* me) noexcept;
+
+  mutex lock_;
+  // Written by whoever holds lock_. Others may read an old value, but never their own name unless they wrote it last.
+  std::atomic<const detail::waiter*> owner_{nullptr};
+  std::uint32_t depth_ = 0;  // the owner's
 };
 
 }  // namespace aramid::inline v0

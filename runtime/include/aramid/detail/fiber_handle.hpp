@@ -16,6 +16,7 @@
 #include <utility>
 
 #include <aramid/detail/config.hpp>
+#include <aramid/detail/result_slot.hpp>
 #include <aramid/park.hpp>
 #include <aramid/timeout.hpp>
 
@@ -80,34 +81,6 @@ struct release_reference {
   void operator()(fiber_control* fiber) const noexcept { release_fiber(fiber); }
 };
 using fiber_reference = std::unique_ptr<fiber_control, release_reference>;
-
-/// A result of type T, where T may be void or a reference.
-template <class T>
-struct result_slot {
-  std::optional<T> value;
-  template <class Fn>
-  void fill(Fn& fn) {
-    value.emplace(std::invoke(std::move(fn)));
-  }
-  T take() { return std::move(*value); }
-};
-template <class T>
-struct result_slot<T&> {
-  T* value = nullptr;
-  template <class Fn>
-  void fill(Fn& fn) {
-    value = std::addressof(std::invoke(std::move(fn)));
-  }
-  T& take() { return *value; }
-};
-template <>
-struct result_slot<void> {
-  template <class Fn>
-  void fill(Fn& fn) {
-    std::invoke(std::move(fn));
-  }
-  void take() {}
-};
 
 /// The result stands first, so that its place does not depend on the callable's type.
 template <class T, class Fn>

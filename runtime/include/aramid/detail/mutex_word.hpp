@@ -7,8 +7,8 @@
 //              owner would empty the queue for a lock that only one of them can have.
 //
 // Lock:    1. `lock_free`: one exchange from 0 to `held`.
-//          2. Else `lock_unless_held`: an exchange that keeps the other bits, while `held` is clear. This is barging.
-//          3. Else, under the queue's lock, `lock_or_wait`: look again, and in the same exchange that finds `held` set, set
+//          2. Else `take`: an exchange that keeps the other bits, while `held` is clear. This is barging.
+//          3. Else, under the queue's lock, `take_or_wait`: look again, and in the same exchange that finds `held` set, set
 //             `waiting` (and clear `competing`, if this waiter was the competitor). Then queue: in front if it
 //             competed, so that it keeps its turn. Whoever holds the lock sees `waiting` when it
 //             unlocks, and the queue's lock makes it wait for the queuing: the wake cannot be lost.
@@ -44,7 +44,7 @@ public:
                                           std::memory_order_relaxed);
   }
 
-  bool lock_unless_held(bool competed) noexcept {
+  bool take(bool competed) noexcept {
     std::uint32_t state = state_.load(std::memory_order_relaxed);
     while ((state & held) == 0) {
       if (state_.compare_exchange_weak(state, (state | held) & ~(competed ? competing : 0),
@@ -56,7 +56,7 @@ public:
   }
 
   /// Under the queue's lock. Returns true with the lock held; false if the caller has to queue.
-  bool lock_or_wait(bool competed) noexcept {
+  bool take_or_wait(bool competed) noexcept {
     std::uint32_t state = state_.load(std::memory_order_relaxed);
     for (;;) {
       const bool free = (state & held) == 0;

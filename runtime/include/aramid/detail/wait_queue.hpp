@@ -30,6 +30,7 @@ struct wait_node {
   wait_node* next = nullptr;
   wait_node* previous = nullptr;
   bool queued = false;
+  bool claimed = false;  // written by whoever claims the token through this node: the mark that `select` looks for
 };
 
 /// Every call needs the lock that guards the queue.
@@ -41,6 +42,18 @@ public:
   wait_queue& operator=(const wait_queue&) = delete;
 
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+
+  /// Whether anybody waits but the one whom `token` names, who may stand in both queues of a channel.
+  [[nodiscard]] bool holds_another_than(park_token token) const noexcept {
+    const wait_node* node = first_;
+    while (node != nullptr && node->token.who == token.who) {
+      node = node->next;
+    }
+    return node != nullptr;
+  }
+
+  /// Only if it is not empty.
+  [[nodiscard]] const Node& front() const noexcept { return static_cast<const Node&>(*first_); }
 
   void push_back(Node& node) noexcept {
     node.next = nullptr;
@@ -73,10 +86,17 @@ public:
   /// Takes nodes out from the front until one can be claimed.
   /// Returns: the claimed one, which the caller must `deliver`; nullptr once the queue is empty.
   [[nodiscard]] Node* claim_front() noexcept {
-    while (first_ != nullptr) {
+    return claim_front_while([](const Node&) { return true; });
+  }
+
+  /// As above, but no further than to the first node that `wanted` says no to.
+  template <class Wanted>
+  [[nodiscard]] Node* claim_front_while(Wanted wanted) noexcept {
+    while (first_ != nullptr && wanted(static_cast<const Node&>(*first_))) {
       wait_node& node = *first_;
       remove(static_cast<Node&>(node));
       if (claim(node.token)) {
+        node.claimed = true;
         return static_cast<Node*>(&node);
       }
     }
