@@ -21,7 +21,6 @@
 #include "failure_text.hpp"
 #include "fiber_control.hpp"
 #include "group_core.hpp"
-#include "log.hpp"
 #include "runtime_core.hpp"
 #include "thread_state.hpp"
 #include "worker.hpp"
@@ -233,6 +232,7 @@ void fiber_control::announce_end() noexcept {
     for (join_observer* each = std::exchange(observers, nullptr); each != nullptr;) {
       join_observer* const following = each->next;
       if (claim(each->token)) {
+        each->claimed = true;
         each->next = joiners;
         joiners = each;
       }
@@ -311,124 +311,6 @@ void fiber_control::retire() noexcept {
   reset_cancellation();
   recycle(*this);
 }
-
-// --- handles ---------------------------------------------------------------------------------------------------------------
-
-void release_fiber(fiber_control* fiber) noexcept { fiber->release_handle(); }
-
-void detach_fiber(fiber_control* fiber) noexcept {
-  const std::lock_guard lock(fiber->life);
-  fiber->detached = true;
-  if (fiber->life.done() && fiber->outcome == fiber_outcome::threw) {
-    terminate_detached(*fiber);
-  }
-}
-
-void cancel_fiber(fiber_control* fiber) noexcept { fiber->request_cancel(); }
-
-bool fiber_done(const fiber_control* fiber) noexcept { return fiber->life.done(); }
-
-fiber_id id_of(const fiber_control* fiber) noexcept { return fiber->id; }
-
-void on_fiber_done(fiber_control* fiber, std::function<void()> callback) {
-  auto made = std::make_unique<done_callback>();
-  made->call = std::move(callback);
-  {
-    const std::lock_guard lock(fiber->life);
-    if (!fiber->life.done()) {
-      made->next = std::move(fiber->callbacks);
-      fiber->callbacks = std::move(made);
-    }
-  }
-  if (made != nullptr) {
-    made->call();
-  }
-}
-
-namespace {
-
-/// Waits for `fiber`'s end. Returns who ended the wait; `notified` if it is done.
-wake_reason observe(fiber_control& fiber, time_point deadline, cancellable may_cancel) noexcept {
-  join_observer self;
-  parker wait(may_cancel);
-  self.token = wait.token();
-  {
-    const std::lock_guard lock(fiber.life);
-    if (fiber.life.done()) {
-      return wake_reason::notified;
-    }
-    self.next = fiber.observers;
-    fiber.observers = &self;
-  }
-  const wake_reason reason = wait.park_until(deadline);
-  if (reason != wake_reason::notified) {
-    const std::lock_guard lock(fiber.life);
-    for (join_observer** link = &fiber.observers; *link != nullptr; link = &(*link)->next) {
-      if (*link == &self) {
-        *link = self.next;
-        break;
-      }
-    }
-  }
-  return reason;
-}
-
-}  // namespace
-
-bool wait_fiber(fiber_control* fiber, time_point deadline) {
-  if (current_fiber() == fiber) {
-    throw std::logic_error("aramid: fiber::join: a fiber cannot join itself");
-  }
-  enter_wait();
-  // acquire: pairs with announce_end.
-  if (fiber->life.done()) {
-    return true;
-  }
-  if (ARAMID_UNLIKELY(of_another_process(*fiber))) {
-    throw std::logic_error("aramid: fiber::join: the fiber is one of the process that forked this one");
-  }
-  const wake_reason reason = observe(*fiber, deadline, cancellable::yes);
-  if (reason == wake_reason::cancelled) {
-    throw_cancelled();
-  }
-  return reason == wake_reason::notified;
-}
-
-void check_outcome(fiber_control* fiber) {
-  switch (fiber->outcome) {
-    case fiber_outcome::threw: {
-      fiber->error_heard.store(true, std::memory_order_relaxed);
-      // The joiner's from now on, so that it dies where it is handled; of a group's child the group keeps it too.
-      const std::exception_ptr error = fiber->group == nullptr ? std::move(fiber->error) : fiber->error;
-      std::rethrow_exception(error);
-    }
-    case fiber_outcome::cancelled:
-      throw fiber_cancelled();
-    case fiber_outcome::running:
-    case fiber_outcome::returned:
-      break;
-  }
-}
-
-void cancel_and_join_fiber(fiber_control* fiber) noexcept {
-  if (current_fiber() == fiber) {
-    // It would wait for itself for ever, and a destructor cannot throw.
-    log_line("aramid: " + describe(*fiber) + " destroyed its own handle, which would join it");
-    std::terminate();
-  }
-  if (!fiber->life.done() && of_another_process(*fiber)) {
-    return;
-  }
-  fiber->request_cancel();
-  if (!fiber->life.done()) {
-    (void)observe(*fiber, time_point::max(), cancellable::no);
-  }
-  if (fiber->outcome == fiber_outcome::threw && !fiber->error_heard.load(std::memory_order_relaxed)) {
-    log_line("aramid: " + describe(*fiber) + " failed and nobody joined it: " + failure_text(fiber->error));
-  }
-}
-
-bool on_fiber() noexcept { return current_fiber() != nullptr; }
 
 }  // namespace detail
 

@@ -31,13 +31,6 @@ class worker;
 class runtime_core;
 class group_core;
 
-/// Somebody who waits for a fiber's end. In the joiner's frame; linked under the lock of the fiber's life, and once claimed,
-/// by who announces the end, until that delivers.
-struct join_observer {
-  park_token token;
-  join_observer* next = nullptr;
-};
-
 /// What `on_done` was given. Rare, so allocated.
 struct done_callback {
   std::function<void()> call;

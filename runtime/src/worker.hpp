@@ -155,6 +155,9 @@ public:
     return stuck_at.load(std::memory_order_relaxed) == counters.switches();
   }
 
+  /// The worker's own, for everything that has to be random, so that a simulation replays.
+  std::uint64_t random() noexcept;
+
 private:
   friend struct stack_loop;
 
@@ -205,7 +208,6 @@ private:
   fiber_control* steal_from(worker& victim, bool last_round) noexcept;
   [[nodiscard]] bool may_sleep() const noexcept;
   [[nodiscard]] bool work_elsewhere() const noexcept;
-  std::uint64_t random() noexcept;
 
   // Stacks.
   stack& take_stack(std::size_t size_bytes);

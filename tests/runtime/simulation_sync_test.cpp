@@ -1,11 +1,13 @@
-// The synchronisation primitives under thousands of seeds, stepped on one thread: random uses of all of them, with deadlines and
+// The synchronisation primitives, and `select`, under thousands of seeds, stepped on one thread: random uses of all of them, with deadlines and
 // cancellations, counted. A lost wake leaves the simulation stuck; a lost or doubled permit, share or arrival breaks a count.
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <shared_mutex>
 #include <utility>
@@ -13,12 +15,14 @@
 
 #include <aramid/barrier.hpp>
 #include <aramid/cancel.hpp>
+#include <aramid/channel.hpp>
 #include <aramid/event.hpp>
 #include <aramid/fiber.hpp>
 #include <aramid/latch.hpp>
 #include <aramid/mutex.hpp>
 #include <aramid/promise.hpp>
 #include <aramid/run.hpp>
+#include <aramid/select.hpp>
 #include <aramid/semaphore.hpp>
 #include <aramid/shared_mutex.hpp>
 
@@ -87,6 +91,12 @@ public:
     EXPECT_TRUE(shared_.try_lock());
     EXPECT_TRUE(own_.try_lock());
     EXPECT_EQ(phases_, most_arrivals_);
+    for (channel<int>& each : channels_) {
+      while (const auto item = each.try_receive()) {
+        received_ += *item;
+      }
+    }
+    EXPECT_EQ(received_, sent_);
     shared_.unlock();
     own_.unlock();
   }
@@ -130,7 +140,7 @@ private:
   }
 
   void act() {
-    switch (random_() % 9) {
+    switch (random_() % 11) {
       case 0: {
         permits_.acquire();
         hold(1);
@@ -185,6 +195,16 @@ private:
         }
         break;
       }
+      case 8:
+      case 9: {
+        channel<int>& in = channels_[random_() % 2];
+        channel<int>& out = channels_[random_() % 2];  // it may be the same one
+        const int item = static_cast<int>(random_() % 1000);
+        auto helper = aramid::spawn([this] { linger(); });
+        select(on_receive(in, [this](std::optional<int> got) { received_ += got.value(); }),
+               on_send(out, item, [this, item] { sent_ += item; }), on_set(come_), on_join(helper), after(some_time()));
+        break;
+      }
       default: {
         const std::lock_guard outer(own_);
         EXPECT_EQ(owners_, 0);
@@ -230,6 +250,9 @@ private:
   int phases_ = 0;
   barrier<count_phase> step_;
   int most_arrivals_ = 0;
+  std::array<channel<int>, 2> channels_{channel<int>(0), channel<int>(1)};
+  long sent_ = 0;
+  long received_ = 0;
   int left_ = 0;
   int holders_ = 0, readers_ = 0, writers_ = 0, owners_ = 0;
 };

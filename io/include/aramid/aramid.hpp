@@ -19,6 +19,7 @@
 #include <aramid/park.hpp>
 #include <aramid/promise.hpp>
 #include <aramid/run.hpp>
+#include <aramid/select.hpp>
 #include <aramid/semaphore.hpp>
 #include <aramid/shared_mutex.hpp>
 #include <aramid/task_group.hpp>

@@ -14,8 +14,7 @@
 // buffer is full (with capacity 0: always) and no receiver waits; nobody waits on a closed channel. Each
 // side is served in the order in which it came.
 //
-// A `select` will queue one node per case with one token; nothing here needs to change: whoever
-// claims it fills in the node it found (detail/wait_queue.hpp).
+// A `select` queues one node per case with one token; whoever claims it fills in the node it found (detail/select_case.hpp).
 #pragma once
 
 #include <atomic>
@@ -69,6 +68,11 @@ private:
 namespace detail {
 
 [[noreturn]] ARAMID_API void throw_channel_closed();
+
+template <class T, class Fn>
+class receive_case;
+template <class T, class Fn>
+class send_case;
 
 }  // namespace detail
 
@@ -224,6 +228,11 @@ public:
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
 private:
+  template <class U, class Fn>
+  friend class detail::receive_case;
+  template <class U, class Fn>
+  friend class detail::send_case;
+
   struct waiting_sender : detail::wait_node {
     T* item = nullptr;   // the sender's object: whoever claims moves from it before `deliver`
     bool taken = false;  // written by whoever claims; false: closed

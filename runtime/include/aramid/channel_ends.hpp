@@ -45,6 +45,7 @@ public:
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(end_); }
 
 private:
+  friend struct detail::select_access;
   template <class U>
   friend struct channel_ends;
   explicit sender(detail::shared_channel<T>* shared) noexcept : end_(shared) {}
@@ -81,6 +82,7 @@ public:
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(end_); }
 
 private:
+  friend struct detail::select_access;
   template <class U>
   friend struct channel_ends;
   explicit receiver(detail::shared_channel<T>* shared) noexcept : end_(shared) {}

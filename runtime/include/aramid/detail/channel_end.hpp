@@ -59,6 +59,9 @@ private:
   std::atomic<std::size_t> sides_{2};
 };
 
+/// How `select` gets at what is behind a handle.
+struct select_access;
+
 /// Counts itself while it refers to a channel.
 template <class T, channel_side Side>
 class channel_end {

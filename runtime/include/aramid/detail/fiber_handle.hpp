@@ -47,12 +47,21 @@ namespace detail {
 class fiber_control;
 class runtime_core;
 class group_core;
+struct select_access;
 
 /// How the library treats the box behind `fiber_storage`.
 struct fiber_ops {
   void (*run)(void* box);             // calls the callable and keeps its result
   void (*drop_callable)(void* box);   // after `run`, or in its place if the fiber was cancelled before; null if trivial
   void (*drop_result)(void* box);     // only after a `run` that returned; null if trivial
+};
+
+/// Somebody who waits for a fiber's end. In the joiner's frame; linked under the lock of the fiber's life, and once claimed,
+/// by who announces the end, until that delivers.
+struct join_observer {
+  park_token token;
+  join_observer* next = nullptr;
+  bool claimed = false;  // written by who announces the end, if that is what ended the wait
 };
 
 enum class fiber_outcome : std::uint8_t { running, returned, threw, cancelled };
@@ -74,6 +83,9 @@ ARAMID_API fiber_id id_of(const fiber_control* fiber) noexcept;
 ARAMID_API void on_fiber_done(fiber_control* fiber, std::function<void()> callback);
 /// Waits for the end; false if `deadline` came first. Throws std::logic_error on a self-join.
 ARAMID_API bool wait_fiber(fiber_control* fiber, time_point deadline);
+/// Links `observer`, whose token is set. Returns false if the fiber has ended.
+ARAMID_API bool observe_end(fiber_control* fiber, join_observer& observer);
+ARAMID_API void stop_observing(fiber_control* fiber, join_observer& observer) noexcept;
 /// Returns if the fiber returned; else throws what it threw, or fiber_cancelled.
 ARAMID_API void check_outcome(fiber_control* fiber);
 
@@ -219,6 +231,8 @@ protected:
   fiber_reference fiber_;
 
 private:
+  friend struct select_access;
+
   T finish() {
     const fiber_reference fiber = std::move(fiber_);
     check_outcome(fiber.get());
