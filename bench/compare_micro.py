@@ -49,6 +49,8 @@ LABELS = {
     "shared_mutex": "uncontended shared lock + unlock",
     "semaphore_handoff": "hand-off by semaphores",
     "event_handoff": "hand-off by events",
+    "cancel_parked": "cancel + join of 100,000 parked fibers, a fiber",
+    "select_4": "select of 4 channels, an item",
     "timer_arm_cancel": "timer arm + cancel",
     "deadline_scope": "deadline scope around a ready call",
     "skynet": "skynet, 1.1 M fibers, {} threads",

@@ -203,6 +203,62 @@ func manyToOne(count int) time.Duration {
 	return time.Duration(float64(took) * float64(count) / float64(each*producers))
 }
 
+func selectOfFour(count int) time.Duration {
+	var sources [4]chan int
+	for i := range sources {
+		source := make(chan int)
+		sources[i] = source
+		go func() {
+			defer func() { _ = recover() }() // the channel is closed at last
+			for n := 0; ; n++ {
+				source <- n
+			}
+		}()
+	}
+	sum := 0
+	begin := time.Now()
+	for i := 0; i < count; i++ {
+		select {
+		case n := <-sources[0]:
+			sum += n
+		case n := <-sources[1]:
+			sum += n
+		case n := <-sources[2]:
+			sum += n
+		case n := <-sources[3]:
+			sum += n
+		}
+	}
+	took := time.Since(begin)
+	for _, source := range sources {
+		close(source)
+	}
+	return took
+}
+
+const crowd = 100000
+
+// What a context does when it is cancelled, without the context.
+func cancelParked(int) time.Duration {
+	stop := make(chan struct{})
+	var waiting, done sync.WaitGroup
+	waiting.Add(crowd)
+	done.Add(crowd)
+	for i := 0; i < crowd; i++ {
+		go func() {
+			waiting.Done()
+			<-stop
+			done.Done()
+		}()
+	}
+	waiting.Wait()
+	runtime.Gosched()
+	begin := time.Now()
+	close(stop)
+	done.Wait()
+	return time.Since(begin) / crowd
+}
+
 func runPair(int) {
 	items := make(chan int, pairBuffer)
 	go func() {
@@ -304,6 +360,8 @@ var figures = []figure{
 	{name: "pairs/go/8", threads: 8, run: inBatches(pairs*itemsOfPair, allPairs)},
 	{name: "mutex_contended/go", threads: 2, run: inBatches(contenders*turns, takeTurns)},
 	{name: "channel_many_to_one/go", threads: 2, run: manyToOne},
+	{name: "cancel_parked/go", threads: 1, once: true, run: cancelParked},
+	{name: "select_4/go", threads: 1, run: selectOfFour},
 	{name: "ticker_p99/go", threads: 2, once: true, run: tickerLateness},
 }
 
