@@ -80,6 +80,7 @@ TEST_P(task_group_test, returns_what_the_body_returns_when_every_child_has_ended
     EXPECT_EQ(result, 7);
     EXPECT_EQ(ended, 20);
     EXPECT_EQ(*with_task_group([](task_group&) { return std::make_unique<int>(3); }), 3);
+    EXPECT_EQ(&with_task_group([&](task_group&) -> std::atomic<int>& { return ended; }), &ended);
     with_task_group([](task_group&) {});
   });
 }

@@ -82,6 +82,14 @@ TEST_P(timeout_test, try_form_returns_an_empty_optional) {
     EXPECT_TRUE(try_with_timeout(1h, [] {}));
     EXPECT_FALSE(try_with_timeout(1us, never));
     EXPECT_EQ(**try_with_timeout(1h, [] { return std::make_unique<int>(4); }), 4);
+    int variable = 0;
+    EXPECT_EQ(try_with_timeout(1h, [&]() -> int& { return variable; }), &variable);
+    EXPECT_EQ(try_with_timeout(1us,
+                               [&]() -> int& {
+                                 never();
+                                 return variable;
+                               }),
+              nullptr);
   });
 }
 

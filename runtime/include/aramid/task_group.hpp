@@ -13,7 +13,6 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -21,6 +20,7 @@
 #include <aramid/cancel.hpp>
 #include <aramid/detail/config.hpp>
 #include <aramid/detail/fiber_handle.hpp>
+#include <aramid/detail/result_slot.hpp>
 
 namespace aramid::inline v0 {
 
@@ -86,7 +86,7 @@ public:
 
 private:
   template <class Fn>
-  friend auto with_task_group(std::vector<std::exception_ptr>& errors, Fn&& fn);
+  friend std::invoke_result_t<Fn, task_group&> with_task_group(std::vector<std::exception_ptr>& errors, Fn&& fn);
 
   void cover(cancel_scope& body) noexcept;      // what a failing child cancels too
   void fail_body(std::exception_ptr error) noexcept;
@@ -101,36 +101,30 @@ private:
 /// Returns:  what `fn` returned; in `errors` all failures, the one that is thrown first.
 /// Throws:   the first error, whether it came from `fn` or a child: it has cancelled everybody else.
 template <class Fn>
-auto with_task_group(std::vector<std::exception_ptr>& errors, Fn&& fn) {
+std::invoke_result_t<Fn, task_group&> with_task_group(std::vector<std::exception_ptr>& errors, Fn&& fn) {
   using result = std::invoke_result_t<Fn, task_group&>;
-  std::conditional_t<std::is_void_v<result>, bool, std::optional<result>> value{};
+  detail::result_slot<result> value;
   cancel_scope body;  // outlives the group, whose failing children cancel it
   task_group group;
   group.cover(body);
-  const auto work = [&] {
-    if constexpr (std::is_void_v<result>) {
-      std::invoke(std::forward<Fn>(fn), group);
-    } else {
-      value.emplace(std::invoke(std::forward<Fn>(fn), group));
-    }
-    group.join();
-  };
+  const auto call = [&]() -> result { return std::invoke(std::forward<Fn>(fn), group); };
   try {
-    body.run(work);
+    body.run([&] {
+      value.fill(call);
+      group.join();
+    });
   } catch (const cancelled&) {  // from outside
     throw;                      // ~task_group cancels and joins
   } catch (...) {
     group.fail_body(std::current_exception());
   }
   group.end_and_rethrow(errors);
-  if constexpr (!std::is_void_v<result>) {
-    return std::move(*value);
-  }
+  return value.take();
 }
 
 /// As above, for whom the first error is enough.
 template <class Fn>
-auto with_task_group(Fn&& fn) {
+std::invoke_result_t<Fn, task_group&> with_task_group(Fn&& fn) {
   std::vector<std::exception_ptr> errors;
   return with_task_group(errors, std::forward<Fn>(fn));
 }

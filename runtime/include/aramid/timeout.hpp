@@ -8,6 +8,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <type_traits>
@@ -64,13 +65,18 @@ std::invoke_result_t<Fn> with_timeout(std::chrono::duration<Rep, Period> d, Fn&&
   return with_deadline(detail::deadline_after(detail::clamped(d)), std::forward<Fn>(fn));
 }
 
-/// As `with_timeout`, with the deadline as an empty optional (or false, where `fn` returns nothing).
+/// As `with_timeout`, with the deadline as an empty optional; as nullptr where `fn` returns a reference, whose address is returned; as
+/// false where it returns nothing.
 template <class Rep, class Period, class Fn>
 auto try_with_timeout(std::chrono::duration<Rep, Period> d, Fn&& fn) {
   using result = std::invoke_result_t<Fn>;
   cancel_scope scope(detail::deadline_after(detail::clamped(d)));
   if constexpr (std::is_void_v<result>) {
     return scope.run(std::forward<Fn>(fn));
+  } else if constexpr (std::is_reference_v<result>) {
+    std::remove_reference_t<result>* value = nullptr;
+    scope.run([&] { value = std::addressof(std::invoke(std::forward<Fn>(fn))); });
+    return value;
   } else {
     std::optional<result> value;
     scope.run([&] { value.emplace(std::invoke(std::forward<Fn>(fn))); });
