@@ -4,12 +4,16 @@
 
 #include <algorithm>
 #include <exception>
+#include <memory>
 #include <mutex>
+#include <stop_token>
+#include <utility>
 
 #include <aramid/fiber.hpp>
 #include <aramid/timeout.hpp>
 
 #include "assert.hpp"
+#include "belongings.hpp"
 #include "fiber_control.hpp"
 #include "thread_state.hpp"
 #include "waiter.hpp"
@@ -99,16 +103,16 @@ void waiter::request(scope_link& link) noexcept {
       }
     }
   }
-  if (claimed && word.deliver()) {
-    resume();
+  if (claimed) {
+    deliver_claimed();
   }
 }
 
-void waiter::request_cancel() noexcept {
+void waiter::request_cancel(stop_list& to_ask) noexcept {
   bool claimed = false;
   {
     const std::lock_guard lock(chain_lock_);
-    cancel_requested_ = true;
+    const bool first = !std::exchange(cancel_requested_, true);
     const scope_link* each = innermost_;
     while (each != nullptr && each->kind_ == scope_link::kind::scope) {
       each = each->outer_;
@@ -117,10 +121,35 @@ void waiter::request_cancel() noexcept {
       cancel_pending_.store(true, std::memory_order_seq_cst);
       claimed = word.claim_cancellable() != 0;
     }
+    if (first) {
+      if (const std::shared_ptr<stop_node>& stop = belongings_of(*this).stop) {
+        to_ask.add(stop, claimed ? this : nullptr);
+        return;
+      }
+    }
   }
-  if (claimed && word.deliver()) {
-    resume();
+  if (claimed) {
+    deliver_claimed();
   }
+}
+
+std::stop_token waiter::stop_token() {
+  std::shared_ptr<stop_node>& stop = belongings_of(*this).stop;
+  if (stop == nullptr) {
+    auto made = std::make_shared<stop_node>();
+    const std::lock_guard lock(chain_lock_);
+    if (cancel_requested_) {
+      made->source.request_stop();  // nobody listens yet
+    }
+    stop = std::move(made);
+  }
+  return stop->source.get_token();
+}
+
+void waiter::drop_stop_source() noexcept {
+  std::shared_ptr<stop_node> gone;
+  const std::lock_guard lock(chain_lock_);
+  gone = std::move(belongings_of(*this).stop);
 }
 
 void waiter::reset_cancellation() noexcept {

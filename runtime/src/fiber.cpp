@@ -11,6 +11,7 @@
 #include <mutex>
 #include <new>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <utility>
 
@@ -21,6 +22,7 @@
 #include "failure_text.hpp"
 #include "fiber_control.hpp"
 #include "group_core.hpp"
+#include "log.hpp"
 #include "runtime_core.hpp"
 #include "thread_state.hpp"
 #include "worker.hpp"
@@ -89,6 +91,17 @@ void recycle(fiber_control& fiber) noexcept {
   }
 }
 
+/// What its parent's variables are bound to. `w` as `worker_of` says.
+void inherit_context(fiber_control& child, const worker* w) noexcept {
+  const context_node* seen = nullptr;
+  if (ARAMID_UNLIKELY(w == nullptr)) {
+    seen = belongings_of(current_waiter()).context;
+  } else if (const auto* const parent = static_cast<const fiber_control*>(w->running())) {
+    seen = parent->context;
+  }
+  child.context = share(seen);
+}
+
 }  // namespace
 
 // --- birth ---------------------------------------------------------------------------------------------------------------
@@ -126,6 +139,7 @@ fiber_control* new_fiber(runtime_core* core, group_core* group, const fiber_ops&
       throw std::logic_error("aramid: spawn: the runtime has been stopped");
     }
     fiber->born_outside = w == nullptr;
+    inherit_context(*fiber, w);
     if (group != nullptr) {
       group->add(*fiber);
     }
@@ -142,7 +156,8 @@ void start_fiber(fiber_control* fiber) noexcept {
   runtime_core& core = *fiber->core;
   fiber->life.begin();
   if (ARAMID_UNLIKELY(core.gate().stops_births())) {
-    fiber->request_cancel();
+    stop_list none;  // it has not begun
+    fiber->request_cancel(none);
   }
   if (fiber->born_outside) {
     core.make_ready(*fiber);
@@ -153,6 +168,7 @@ void start_fiber(fiber_control* fiber) noexcept {
 }
 
 void abandon_new_fiber(fiber_control* fiber) noexcept {
+  fiber->drop_context();
   if (fiber->group != nullptr) {
     fiber->group->remove(*fiber);
     fiber->group = nullptr;
@@ -183,6 +199,7 @@ void fiber_control::fail_to_start(worker& by, std::exception_ptr why) noexcept {
   error = std::move(why);
   outcome = fiber_outcome::threw;
   on = &by;
+  drop_context();
   if (ops->drop_callable != nullptr) {
     ops->drop_callable(box);
   }
@@ -206,6 +223,18 @@ __attribute__((noinline)) void fiber_control::invoke_body() noexcept {
     outcome = fiber_outcome::threw;
   }
   drop_callable();
+  if (ARAMID_UNLIKELY(any())) {
+    drop_belongings();
+  }
+}
+
+void fiber_control::drop_belongings() noexcept {
+  const shield from_cancellation;  // destructors may suspend
+  drop_locals();
+  drop_stop_source();
+  if (group == nullptr) {
+    drop_context();
+  }
 }
 
 void fiber_control::drop_callable() noexcept {
@@ -224,7 +253,7 @@ void fiber_control::announce_end() noexcept {
   {
     const std::lock_guard lock(life);
     failed_alone = detached && outcome == fiber_outcome::threw;
-    stays = group != nullptr || failed_alone;
+    stays = group != nullptr || failed_alone || callbacks != nullptr;
     on->counters.announced.add();
     has_handle = life.end(stays);
     // Claimed under the lock: an observer that is still linked has not left. A claimed one stands still until we deliver;
@@ -254,8 +283,15 @@ void fiber_control::announce_end() noexcept {
     drop_result();
   }
   if (stays) {
-    // The result is gone before the group may be: no child's object outlives the block.
-    group->child_ended(*this);  // the last touch of the group
+    if (group != nullptr) {
+      // The result is gone before the group may be: no child's object outlives the block.
+      group->hear_of(*this, has_handle);
+      if (context != nullptr) {
+        const shield from_cancellation;
+        drop_context();
+      }
+      group->child_ended(*this);  // the last touch of the group
+    }
     leave(holder::runtime);
   } else if (!has_handle) {
     retire();
@@ -265,6 +301,9 @@ void fiber_control::announce_end() noexcept {
 void fiber_control::release_handle() noexcept {
   if (!life.done() && (of_another_process(*this) || life.leave_early())) {
     return;
+  }
+  if (ARAMID_UNLIKELY(logs_unheard) && outcome == fiber_outcome::threw && !error_heard.load(std::memory_order_relaxed)) {
+    log_line("aramid: " + describe(*this) + " failed and nobody joined it: " + failure_text(error));
   }
   drop_result();
   leave(holder::handle);
@@ -303,6 +342,7 @@ void fiber_control::retire() noexcept {
   outcome = fiber_outcome::running;
   detached = false;
   error_given = false;
+  logs_unheard = false;
   error_heard.store(false, std::memory_order_relaxed);
   group = nullptr;
   on = home = nullptr;
@@ -361,6 +401,11 @@ fiber_id get_id() noexcept {
 std::string_view name() noexcept {
   const auto* const self = static_cast<fiber_control*>(current_fiber());
   return self != nullptr ? self->display_name() : std::string_view();
+}
+
+std::stop_token get_stop_token() {
+  detail::waiter* const self = current_fiber();
+  return self != nullptr ? self->stop_token() : std::stop_token();
 }
 
 bool cancel_requested() noexcept {

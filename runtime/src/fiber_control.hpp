@@ -20,6 +20,7 @@
 
 #include <aramid/detail/fiber_handle.hpp>
 
+#include "belongings.hpp"
 #include "execution.hpp"
 #include "fiber_life.hpp"
 #include "stack_pool.hpp"
@@ -37,7 +38,7 @@ struct done_callback {
   std::unique_ptr<done_callback> next;
 };
 
-class fiber_control : public waiter, public execution {
+class fiber_control : public waiter, public execution, public belongings {
 public:
   static constexpr std::size_t block_bytes = 512;
   static constexpr std::size_t name_bytes = 32;
@@ -54,6 +55,7 @@ public:
   fiber_id id = 0;
   std::size_t stack_size_bytes = 0;
   bool born_outside = false;  // of the workers of its runtime
+  bool logs_unheard = false;  // its failure is logged if its handle goes and nobody has been given it
   char name[name_bytes] = {};
 
   // Written by the worker that runs it.
@@ -104,6 +106,7 @@ public:
 private:
   void invoke_body() noexcept;
   void drop_callable() noexcept;
+  void drop_belongings() noexcept;
   void announce_end() noexcept;
   void leave_child(holder who) noexcept;
   void drop_result() noexcept;

@@ -27,7 +27,10 @@ void detach_fiber(fiber_control* fiber) noexcept {
   }
 }
 
-void cancel_fiber(fiber_control* fiber) noexcept { fiber->request_cancel(); }
+void cancel_fiber(fiber_control* fiber) noexcept {
+  stop_list to_ask;
+  fiber->request_cancel(to_ask);
+}
 
 bool fiber_done(const fiber_control* fiber) noexcept { return fiber->life.done(); }
 
@@ -141,12 +144,13 @@ void cancel_and_join_fiber(fiber_control* fiber) noexcept {
   if (!fiber->life.done() && of_another_process(*fiber)) {
     return;
   }
-  fiber->request_cancel();
+  cancel_fiber(fiber);
   if (!fiber->life.done()) {
     (void)observe(*fiber, time_point::max(), cancellable::no);
   }
   if (fiber->outcome == fiber_outcome::threw && !fiber->error_heard.load(std::memory_order_relaxed)) {
     log_line("aramid: " + describe(*fiber) + " failed and nobody joined it: " + failure_text(fiber->error));
+    fiber->error_heard.store(true, std::memory_order_relaxed);
   }
 }
 

@@ -11,6 +11,7 @@ void begin_anew() noexcept {
   abandon_controls();
   abandon_thread_state();
   abandon_condition_locks();
+  abandon_local_places();
   abandon_hog_reports();
   unlock_log();
 }

@@ -29,6 +29,8 @@ public:
   void add(fiber_control& child) noexcept;
   /// Undoes `add`: the child was never started.
   void remove(fiber_control& child) noexcept;
+  /// Tells the hook of a failure under `isolate`, or the log; unless somebody holds a handle, whose it is then.
+  void hear_of(const fiber_control& child, bool has_handle) noexcept;
   void child_ended(fiber_control& child) noexcept;
 
   void cover(cancel_scope& body) noexcept { body_ = &body; }
@@ -46,7 +48,7 @@ public:
 
 private:
   void unlink(fiber_control& child) noexcept;
-  void cancel_locked() noexcept;
+  void cancel_locked(stop_list& to_ask) noexcept;
   void wake_joiner_if_empty() noexcept;
 
   runtime_core* const core_;

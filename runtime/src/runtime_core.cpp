@@ -129,17 +129,22 @@ bool runtime_core::wait_until_ended(time_point deadline) noexcept {
 }
 
 void runtime_core::cancel_all() noexcept {
+  struct canceller {
+    const runtime_core* core;
+    stop_list to_ask;
+  } ours{this, {}};
   for_each_control(
-      [](fiber_control& each, void* core) {
+      [](fiber_control& each, void* argument) {
         if (!each.life.is_alive()) {
           return;
         }
+        auto& of = *static_cast<canceller*>(argument);
         const std::lock_guard lock(each.life);
-        if (each.life.is_alive() && each.core == core) {
-          each.request_cancel();
+        if (each.life.is_alive() && each.core == of.core) {
+          each.request_cancel(of.to_ask);
         }
       },
-      this);
+      &ours);
 }
 
 void runtime_core::stop(std::chrono::milliseconds grace) {

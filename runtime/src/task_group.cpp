@@ -32,6 +32,7 @@ runtime_core& group_core::core() const {
 void group_core::add(fiber_control& child) noexcept {
   const std::lock_guard lock(lock_);
   child.group = this;
+  child.logs_unheard = policy_ == on_error::isolate && !on_failure_;
   child.group_previous = nullptr;
   child.group_next = children_;
   if (children_ != nullptr) {
@@ -40,7 +41,8 @@ void group_core::add(fiber_control& child) noexcept {
   children_ = &child;
   ++size_;
   if (cancelled_) {
-    child.request_cancel();
+    stop_list none;  // it has not begun
+    child.request_cancel(none);
   }
 }
 
@@ -59,19 +61,24 @@ void group_core::remove(fiber_control& child) noexcept {
   wake_joiner_if_empty();
 }
 
+void group_core::hear_of(const fiber_control& child, bool has_handle) noexcept {
+  if (child.outcome != fiber_outcome::threw || policy_ != on_error::isolate) {
+    return;
+  }
+  try {
+    if (on_failure_) {
+      on_failure_(child.error);
+    } else if (!has_handle) {
+      log_line("aramid: " + describe(child) + " failed: " + failure_text(child.error));
+    }
+  } catch (...) {
+    log_line("aramid: a task_group's on_failure threw");
+  }
+}
+
 void group_core::child_ended(fiber_control& child) noexcept {
   const bool failed = child.outcome == fiber_outcome::threw;
-  if (failed && policy_ == on_error::isolate) {
-    try {
-      if (on_failure_) {
-        on_failure_(child.error);
-      } else {
-        log_line("aramid: " + describe(child) + " failed: " + failure_text(child.error));
-      }
-    } catch (...) {
-      log_line("aramid: a task_group's on_failure threw");
-    }
-  }
+  stop_list to_ask;
   const std::lock_guard lock(lock_);
   unlink(child);
   if (failed && policy_ == on_error::cancel_all) {
@@ -82,7 +89,7 @@ void group_core::child_ended(fiber_control& child) noexcept {
     }
     (failed_last_ == nullptr ? failed_first_ : failed_last_->group_next) = &child;
     failed_last_ = &child;
-    cancel_locked();
+    cancel_locked(to_ask);
   }
   wake_joiner_if_empty();
 }
@@ -95,18 +102,20 @@ void group_core::wake_joiner_if_empty() noexcept {
 }
 
 void group_core::fail_body(std::exception_ptr error) noexcept {
+  stop_list to_ask;
   const std::lock_guard lock(lock_);
   body_failed_first_ = failed_first_ == nullptr;
   body_error_ = std::move(error);
-  cancel_locked();
+  cancel_locked(to_ask);
 }
 
 void group_core::cancel() noexcept {
+  stop_list to_ask;
   const std::lock_guard lock(lock_);
-  cancel_locked();
+  cancel_locked(to_ask);
 }
 
-void group_core::cancel_locked() noexcept {
+void group_core::cancel_locked(stop_list& to_ask) noexcept {
   // Also if the group has been cancelled before: that alone does not concern the body.
   if (body_ != nullptr && failed_first_ != nullptr) {
     body_->cancel();
@@ -115,7 +124,7 @@ void group_core::cancel_locked() noexcept {
     return;
   }
   for (fiber_control* child = children_; child != nullptr; child = child->group_next) {
-    child->request_cancel();
+    child->request_cancel(to_ask);
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include <aramid/detail/spin_lock.hpp>
 
+#include "belongings.hpp"
 #include "fiber_control.hpp"
 #include "forks.hpp"
 #include "runtime_core.hpp"
@@ -31,7 +32,8 @@ struct waiter_pool {
 constinit waiter_pool idle_waiters;
 
 void give_back(void* value) noexcept {
-  auto* const gone = static_cast<waiter*>(value);
+  auto* const gone = static_cast<thread_waiter*>(value);
+  gone->drop_locals();
   // Whatever runs later on this thread (destructors of other keys) makes itself a new one.
   if (state.current == gone) {
     state.current = nullptr;
@@ -59,16 +61,16 @@ __attribute__((noinline, cold)) waiter& use_own() noexcept {
   if (state.own != nullptr) {
     return *(state.current = state.own);
   }
-  waiter* made = nullptr;
+  thread_waiter* made = nullptr;
   {
     const std::lock_guard lock(idle_waiters.lock);
-    made = idle_waiters.free;
+    made = static_cast<thread_waiter*>(idle_waiters.free);
     if (made != nullptr) {
       idle_waiters.free = std::exchange(made->next, nullptr);
     }
   }
   if (made == nullptr) {
-    made = new (std::nothrow) waiter(waiter::kind::thread);
+    made = new (std::nothrow) thread_waiter;
     if (made == nullptr) {
       std::fputs("aramid: no memory for a thread's waiter\n", stderr);
       std::abort();

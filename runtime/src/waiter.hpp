@@ -16,6 +16,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <stop_token>
 
 #include <aramid/cancel.hpp>
 #include <aramid/detail/spin_lock.hpp>
@@ -24,6 +26,9 @@
 #include "park_word.hpp"
 
 namespace aramid::inline v0::detail {
+
+class stop_list;
+struct stop_node;
 
 class waiter {
 public:
@@ -46,8 +51,20 @@ public:
   /// Makes a waiter run that has been claimed while parked.
   void resume() noexcept;
 
-  /// Cancels the waiter as a whole. Any thread that keeps it alive.
-  void request_cancel() noexcept;
+  /// Cancels the waiter as a whole, and lists its stop source, if it has one. Any thread that keeps it alive.
+  void request_cancel(stop_list& to_ask) noexcept;
+
+  /// Ends a wait of its that the caller has claimed. It may be gone on return.
+  void deliver_claimed() noexcept {
+    if (word.deliver()) {
+      resume();
+    }
+  }
+
+  /// A token that is asked to stop when the waiter is cancelled as a whole; the waiter only. Throws std::bad_alloc.
+  [[nodiscard]] std::stop_token stop_token();
+  /// Its stop source goes.
+  void drop_stop_source() noexcept;
 
   /// A fiber's control block starts a new life.
   void reset_cancellation() noexcept;

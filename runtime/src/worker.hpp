@@ -36,6 +36,7 @@
 #include "ready_queues.hpp"
 #include "shutdown_gate.hpp"
 #include "stack_pool.hpp"
+#include "thread_state.hpp"
 #include "timer_wheel.hpp"
 
 namespace aramid::inline v0::detail {
@@ -137,6 +138,9 @@ public:
 
   /// Called by a peer: serves the timers and the driver of `victim`, whose thread is stuck in a fiber.
   bool help(worker& victim) noexcept;
+
+  /// The fiber that runs on it, or nullptr: its scheduler does. Its own thread only.
+  [[nodiscard]] const waiter* running() const noexcept { return state_->current; }
 
   [[nodiscard]] bool stepped() const noexcept { return stepped_; }
   [[nodiscard]] timer_wheel& timers() noexcept { return timers_; }

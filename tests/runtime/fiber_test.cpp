@@ -848,5 +848,19 @@ TEST_P(fiber_test, a_handle_may_outlive_its_runtime) {
   EXPECT_THROW(cut_short.join(), fiber_cancelled);
 }
 
+TEST_P(fiber_test, one_spawned_for_later_waits_first_and_cancelled_meanwhile_never_runs) {
+  run([] {
+    const auto begun = clock::now();
+    auto later = spawn_after(2ms, [](int a, std::unique_ptr<int> b) { return a + *b; }, 1, std::make_unique<int>(2));
+    EXPECT_EQ(later.join(), 3);
+    EXPECT_GE(clock::now() - begun, 2ms);
+    auto never = spawn_after(std::chrono::hours(1), [] { ADD_FAILURE(); });
+    this_fiber::yield();
+    never.cancel();
+    EXPECT_THROW(never.join(), fiber_cancelled);
+    spawn_after(-1s, [] {}).join();
+  });
+}
+
 }  // namespace
 }  // namespace aramid::test

@@ -354,5 +354,34 @@ TEST_P(timeout_test, nobody_wakes_before_the_deadline) {
   });
 }
 
+TEST_P(timeout_test, a_shield_with_a_grace_lets_a_clean_up_end_or_cuts_it_short) {
+  run([] {
+    int cleaned = 0;
+    auto fiber = spawn([&] {
+      try {
+        sleep_until_cancelled();
+      } catch (const cancelled&) {
+        // The fiber is cancelled: without a shield nothing would suspend.
+        EXPECT_EQ(shield_for(1h, [&] {
+                    this_fiber::sleep_for(1ms);
+                    ++cleaned;
+                    return 5;
+                  }),
+                  5);
+        EXPECT_FALSE(shield_for(1ms, [&] {
+          sleep_until_cancelled();
+          ++cleaned;
+        }));
+        EXPECT_THROW(this_fiber::yield(), cancelled);  // outside nothing has changed
+        throw;
+      }
+    });
+    this_fiber::sleep_for(1ms);
+    fiber.cancel();
+    EXPECT_THROW(fiber.join(), fiber_cancelled);
+    EXPECT_EQ(cleaned, 1);
+  });
+}
+
 }  // namespace
 }  // namespace aramid::test

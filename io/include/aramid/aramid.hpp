@@ -9,6 +9,7 @@
 #include <aramid/driver.hpp>
 #include <aramid/event.hpp>
 #include <aramid/fiber.hpp>
+#include <aramid/fiber_local.hpp>
 #include <aramid/io/endpoint.hpp>
 #include <aramid/io/error.hpp>
 #include <aramid/io/file.hpp>

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <iterator>
 #include <optional>
+#include <stop_token>
 #include <utility>
 
 #include <aramid/channel.hpp>
@@ -29,6 +30,10 @@ public:
     return end_.get().try_send(std::move(item));
   }
   [[nodiscard]] channel_status try_send(const T& item) const { return end_.get().try_send(item); }
+  template <class Item>
+  [[nodiscard]] channel_status send(Item&& item, const std::stop_token& stop) const {
+    return end_.get().send(std::forward<Item>(item), stop);
+  }
   template <class Item, class Timeout>
   [[nodiscard]] channel_status send_for(Item&& item, Timeout timeout) const {
     return end_.get().send_for(std::forward<Item>(item), timeout);
@@ -63,6 +68,7 @@ public:
 
   /// The functions of `channel` with the same names.
   [[nodiscard]] std::optional<T> receive() const { return end_.get().receive(); }
+  received<T> receive(const std::stop_token& stop) const { return end_.get().receive(stop); }
   received<T> try_receive() const { return end_.get().try_receive(); }
   template <class Timeout>
   received<T> receive_for(Timeout timeout) const {

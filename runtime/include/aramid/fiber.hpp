@@ -7,6 +7,8 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
+#include <stop_token>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -110,6 +112,24 @@ inline void checkpoint() { enter_wait(); }
 /// Whether the fiber is cancelled: the next wait would throw. Suspends: never.
 [[nodiscard]] ARAMID_API bool cancel_requested() noexcept;
 
+/// For code that knows std::stop_token: one that is asked to stop when the fiber is cancelled as a whole (by its handle, its group or
+/// the end of its runtime; scopes and deadlines inside the fiber end its waits only). Its source is made at the first call. What listens
+/// to it is called by whoever cancels, and must not suspend. On a thread that is no fiber: a token that is never asked.
+/// Suspends: never. Throws: std::bad_alloc.
+[[nodiscard]] ARAMID_API std::stop_token get_stop_token();
+
 }  // namespace this_fiber
+
+/// As `spawn`, but the fiber waits for `delay` before it calls anything. Cancelled meanwhile, it never does. threading.Timer, gevent's
+/// spawn_later.
+template <class Rep, class Period, class Fn, class... Args>
+fiber<detail::spawn_result<Fn, Args...>> spawn_after(std::chrono::duration<Rep, Period> delay, Fn&& fn, Args&&... args) {
+  return spawn(
+      [start = detail::deadline_after(detail::clamped(delay))](auto&& call, auto&&... with) -> decltype(auto) {
+        this_fiber::sleep_until(start);
+        return std::invoke(std::forward<decltype(call)>(call), std::forward<decltype(with)>(with)...);
+      },
+      std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
 
 }  // namespace aramid::inline v0

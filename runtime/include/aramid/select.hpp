@@ -24,6 +24,7 @@
 #include <aramid/channel_ends.hpp>
 #include <aramid/detail/config.hpp>
 #include <aramid/detail/deadline.hpp>
+#include <aramid/detail/end_case.hpp>
 #include <aramid/detail/fiber_handle.hpp>
 #include <aramid/detail/select_case.hpp>
 #include <aramid/event.hpp>
@@ -42,10 +43,6 @@ struct select_access {
   template <class End>
   static auto& channel_of(const End& end) {
     return end.end_.get();
-  }
-  template <class T>
-  static fiber_control* fiber_of(const fiber_handle<T>& handle) {
-    return handle.get("on_join");
   }
 };
 
@@ -181,32 +178,22 @@ private:
 };
 
 template <class T, class Fn>
-class join_case final : public select_case {
+class join_case final : public end_case {
 public:
-  join_case(fiber_handle<T>& which, Fn fn) : which_(which), fiber_(select_access::fiber_of(which)), fn_(std::move(fn)) {}
+  join_case(fiber_handle<T>& which, Fn fn) : end_case(which, "on_join"), handle_(which), fn_(std::move(fn)) {}
 
-  bool attempt() override { return fiber_done(fiber_); }
-  publication publish(parker& wait) override {
-    me_.token = wait.token();
-    me_.claimed = false;
-    return observe_end(fiber_, me_) ? publication::queued : perform_instead(wait, [] { return true; });
-  }
-  void withdraw() noexcept override { stop_observing(fiber_, me_); }
-  [[nodiscard]] bool chosen() const noexcept override { return me_.claimed; }
   void run() {
     if constexpr (std::is_void_v<T>) {
-      which_.join();
+      handle_.join();
       std::invoke(std::move(fn_));
     } else {
-      std::invoke(std::move(fn_), which_.join());
+      std::invoke(std::move(fn_), handle_.join());
     }
   }
 
 private:
-  fiber_handle<T>& which_;
-  fiber_control* const fiber_;
+  fiber_handle<T>& handle_;
   Fn fn_;
-  join_observer me_;
 };
 
 template <class Fn>

@@ -84,4 +84,20 @@ auto try_with_timeout(std::chrono::duration<Rep, Period> d, Fn&& fn) {
   }
 }
 
+/// Runs `fn` under a shield with a grace of its own: for so long it does not see cancellation from outside, then it is cut short. For a
+/// clean-up that has to suspend and must not take for ever.
+///
+///     } catch (...) {
+///       shield_for(2s, [&] { stream.write_all("bye"); });
+///       throw;
+///     }
+///
+/// Suspends: as `fn` does. Cancels: never; the next wait behind it does.
+/// Returns:  as `try_with_timeout`. Throws: what `fn` throws.
+template <class Rep, class Period, class Fn>
+auto shield_for(std::chrono::duration<Rep, Period> grace, Fn&& fn) {
+  const shield guard;
+  return try_with_timeout(grace, std::forward<Fn>(fn));
+}
+
 }  // namespace aramid::inline v0

@@ -47,7 +47,7 @@ namespace detail {
 class fiber_control;
 class runtime_core;
 class group_core;
-struct select_access;
+struct handle_access;
 
 /// How the library treats the box behind `fiber_storage`.
 struct fiber_ops {
@@ -179,6 +179,11 @@ public:
     return finish();
   }
 
+  /// Waits for the fiber's end, in whatever way; the handle still stands for it, and `join` does not wait then.
+  /// Suspends, cancels, threads, ordering: as `join`.
+  /// Throws:   std::logic_error as `join`.
+  void wait() const { wait_fiber(get("wait"), time_point::max()); }
+
   /// As `join`, but no longer than `d`: then the handle still stands for the fiber.
   /// Returns: the result as an optional, or for a fiber of nothing whether it has ended.
   template <class Rep, class Period>
@@ -231,12 +236,20 @@ protected:
   fiber_reference fiber_;
 
 private:
-  friend struct select_access;
+  friend struct handle_access;
 
   T finish() {
     const fiber_reference fiber = std::move(fiber_);
     check_outcome(fiber.get());
     return static_cast<result_slot<T>*>(fiber_storage(fiber.get()))->take();
+  }
+};
+
+/// How the library gets at what is behind a handle.
+struct handle_access {
+  template <class T>
+  static fiber_control* fiber_of(const fiber_handle<T>& handle, const char* operation) {
+    return handle.get(operation);
   }
 };
 

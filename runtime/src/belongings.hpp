@@ -1,0 +1,102 @@
+// What a fiber or a thread keeps for the code that runs on it: the values of its fiber_locals, what its context_vars are bound to, and
+// the source of its stop_token. Made as it is needed, and gone when the fiber has ended.
+//
+// The waiter alone touches them, but for the stop source: its cancellers read that under its chain lock, and ask it to stop when they
+// have let go of every lock, because whoever listens may do what he likes.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+#include <aramid/detail/context_node.hpp>
+#include <aramid/detail/local_key.hpp>
+
+#include "waiter.hpp"
+
+namespace aramid::inline v0::detail {
+
+class local_table {
+public:
+  [[nodiscard]] bool empty() const noexcept { return alive_ == 0; }
+  [[nodiscard]] void* find(const local_key& key) const noexcept;
+  void keep(const local_key& key, void* value, destroy_local destroy);
+  void drop(const local_key& key) noexcept;
+  void drop_newest() noexcept;
+
+private:
+  struct entry {
+    variable_id of = 0;  // 0: no value
+    void* value = nullptr;
+    destroy_local destroy = nullptr;
+    std::size_t age = 0;  // how many had been made before
+  };
+
+  void drop(entry& gone) noexcept;
+
+  std::vector<entry> entries_;  // by the places of their keys
+  std::size_t alive_ = 0;
+  std::size_t made_ = 0;
+};
+
+/// A stop source, and its place in a list of those that are to be asked.
+struct stop_node {
+  std::stop_source source;
+  // Written by the one who cancels its fiber first.
+  std::shared_ptr<stop_node> next;
+  waiter* claimed = nullptr;  // the fiber, if it stands still until it is told
+};
+
+/// Asks its members to stop when it is destroyed, after the locks that were taken later; then it lets their fibers go on. So whoever listens has
+/// been called before the fiber's wait throws.
+class stop_list {
+public:
+  stop_list() noexcept = default;
+  stop_list(const stop_list&) = delete;
+  stop_list& operator=(const stop_list&) = delete;
+  ~stop_list() {
+    while (first_ != nullptr) {
+      const std::shared_ptr<stop_node> node = std::exchange(first_, first_->next);
+      node->source.request_stop();
+      if (node->claimed != nullptr) {
+        node->claimed->deliver_claimed();
+      }
+    }
+  }
+
+  void add(std::shared_ptr<stop_node> node, waiter* claimed) noexcept {
+    node->claimed = claimed;
+    node->next = std::move(first_);
+    first_ = std::move(node);
+  }
+
+private:
+  std::shared_ptr<stop_node> first_;
+};
+
+struct belongings {
+  const context_node* context = nullptr;  // a reference
+  std::unique_ptr<local_table> locals;
+  std::shared_ptr<stop_node> stop;  // written by the waiter under its chain lock
+
+  [[nodiscard]] bool any() const noexcept { return context != nullptr || locals != nullptr || stop != nullptr; }
+
+  /// Destructors of values run here, and may make values anew.
+  void drop_locals() noexcept;
+  void drop_context() noexcept;
+};
+
+/// A thread's own waiter.
+class thread_waiter : public waiter, public belongings {
+public:
+  thread_waiter() noexcept : waiter(kind::thread) {}
+};
+
+[[nodiscard]] belongings& belongings_of(waiter& who) noexcept;
+
+/// One more reference to `node`, which may be null.
+[[nodiscard]] const context_node* share(const context_node* node) noexcept;
+
+}  // namespace aramid::inline v0::detail
