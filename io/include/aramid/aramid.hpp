@@ -1,6 +1,7 @@
 // Everything: the runtime and its I/O.
 #pragma once
 
+#include <aramid/as_completed.hpp>
 #include <aramid/barrier.hpp>
 #include <aramid/cancel.hpp>
 #include <aramid/channel.hpp>
@@ -10,6 +11,7 @@
 #include <aramid/event.hpp>
 #include <aramid/fiber.hpp>
 #include <aramid/fiber_local.hpp>
+#include <aramid/fiber_pool.hpp>
 #include <aramid/io/endpoint.hpp>
 #include <aramid/io/error.hpp>
 #include <aramid/io/file.hpp>
