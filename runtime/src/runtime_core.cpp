@@ -16,6 +16,7 @@
 #include "cpu_count.hpp"
 #include "futex.hpp"
 #include "futex_driver.hpp"
+#include "log.hpp"
 #include "overflow.hpp"
 #include "thread_state.hpp"
 
@@ -42,6 +43,16 @@ std::chrono::milliseconds hogs_reported_after(const options& opts) {
                                                                    : opts.report_hogs_after;
 }
 
+std::size_t offload_threads_of(const options& opts) {
+  if (opts.blocking_threads == 0) {
+    throw std::invalid_argument("aramid: options::blocking_threads: with 0 no blocking() would ever run");
+  }
+  return opts.blocking_threads;
+}
+
+/// How long calls inside blocking() may go on at the end of a runtime before they are named.
+constexpr std::chrono::milliseconds blocking_grace{100};
+
 }  // namespace
 
 runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
@@ -50,6 +61,7 @@ runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
       // More searchers than CPUs would only take them from those who have the work.
       idle_(workers_of(opts), stepped_ ? workers_of(opts) : std::min(workers_of(opts), usable_cpus())),
       default_stacks_(rounded_stack_size(opts.stack_size_bytes)),
+      offloads_(*this, offload_threads_of(opts)),
       watchdog_(*this) {
   prepare_heavy_fences();
   const unsigned count = workers_of(opts);
@@ -106,6 +118,7 @@ void runtime_core::end_threads() noexcept {
     each.join();
   }
   threads_.clear();
+  offloads_.stop();
   gate_.wait_for_guests();
 }
 
@@ -169,7 +182,12 @@ void runtime_core::stop(std::chrono::milliseconds grace) {
   (void)wait_until_ended(deadline);
   gate_.stop_births();
   cancel_all();
-  (void)wait_until_ended(time_point::max());
+  if (!wait_until_ended(deadline_after(blocking_grace))) {
+    for (const std::string& each : offloads_.running()) {
+      log_line("aramid: runtime::stop waits: " + each);
+    }
+    (void)wait_until_ended(time_point::max());
+  }
   end_threads();
 }
 
@@ -274,6 +292,7 @@ statistics runtime_core::stats() const {
       sum.stacks += pool.made();
     }
   }
+  sum.blocking_threads = offloads_.threads();
   sum.workers = worker_count();
   sum.driver = workers_.front()->current_driver().name();
   return sum;

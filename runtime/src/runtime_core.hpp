@@ -23,6 +23,7 @@
 #include "forks.hpp"
 #include "idle_set.hpp"
 #include "injection_queue.hpp"
+#include "offload_pool.hpp"
 #include "shutdown_gate.hpp"
 #include "stack_pool.hpp"
 #include "watchdog.hpp"
@@ -72,6 +73,8 @@ public:
   /// The driver of `w`, of the kind that `factory` makes; makes all workers' at the first call.
   driver& driver_for_io(worker& w, const driver_factory& factory);
 
+  [[nodiscard]] offload_pool& offloads() noexcept { return offloads_; }
+
   /// A worker has slept and is awake.
   void note_activity() noexcept { watchdog_.note_activity(); }
   /// Whether the watchdog has just seen a worker whose thread is stuck in a fiber.
@@ -102,6 +105,7 @@ private:
 
   std::vector<std::unique_ptr<worker>> workers_;  // constant once made
   std::vector<std::thread> threads_;
+  offload_pool offloads_;
   watchdog watchdog_;
 
   std::mutex stop_lock_;  // one `stop` at a time

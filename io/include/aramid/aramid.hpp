@@ -3,6 +3,7 @@
 
 #include <aramid/as_completed.hpp>
 #include <aramid/barrier.hpp>
+#include <aramid/blocking.hpp>
 #include <aramid/cancel.hpp>
 #include <aramid/channel.hpp>
 #include <aramid/channel_ends.hpp>

@@ -28,6 +28,8 @@ struct options {
   unsigned workers = 0;
   /// Address space of a fiber's stack, guard not counted. Rounded up to a power of two, at least 16 KiB.
   std::size_t stack_size_bytes = std::size_t{256} * 1024;
+  /// Threads for `blocking`, at most. They are made as they are needed, and end when they have been idle for ten seconds.
+  std::size_t blocking_threads = 512;
   /// If not 0: a fiber that keeps its thread for so long without suspending is logged, once, with its name and its stack. Costs
   /// nothing until then but a thread that looks every 2 ms while the runtime is busy. The environment variable
   /// ARAMID_REPORT_HOGS (milliseconds) turns it on for programs that leave it 0.
@@ -46,6 +48,7 @@ struct statistics {
   std::uint64_t helps = 0;        ///< times a worker served the timers or the driver of one that was stuck
   std::uint64_t submissions = 0;  ///< operations handed to the kernel
   std::size_t stacks = 0;         ///< stacks that exist now, in use or pooled
+  std::size_t blocking_threads = 0;  ///< threads of `blocking` that exist now
   unsigned workers = 0;
   std::string_view driver;  ///< "none" until the first I/O, then "io_uring", …
 };
