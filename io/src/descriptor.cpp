@@ -104,7 +104,7 @@ void descriptor::end_waits() noexcept {
 }
 
 void descriptor::wait_for_users() noexcept {
-  parker wait(cancellable::no);
+  parker wait(cancellable::no, {"close, for others that use the descriptor"});
   closer_ = wait.token();
   if (state_.fetch_or(draining) >= one_user) {
     wait.park();

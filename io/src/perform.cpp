@@ -26,10 +26,10 @@ struct outcome {
 };
 
 /// Steps 6 and 7. On return the operation is done.
-void take_back(operation& op) noexcept {
+void take_back(operation& op, const char* who) noexcept {
   for (clock::duration patience = first_patience; !op.is_done();
        patience = std::min(2 * patience, last_patience)) {
-    parker wait(cancellable::no);
+    parker wait(cancellable::no, {who});
     if (!op.expect_instead(wait.token())) {
       (void)wait.abandon();
       return;
@@ -42,9 +42,9 @@ void take_back(operation& op) noexcept {
 }
 
 /// One submission, steps 1–8.
-outcome perform_once(io_driver& driver, operation& op, cancellable may_cancel,
+outcome perform_once(io_driver& driver, operation& op, const char* who, cancellable may_cancel,
                      time_point deadline) {
-  parker wait(may_cancel);
+  parker wait(may_cancel, {who});
   const park_token token = wait.token();
   op.expect(token);
   if (op.watched_by != nullptr && !op.watched_by->watch(token)) {
@@ -55,7 +55,7 @@ outcome perform_once(io_driver& driver, operation& op, cancellable may_cancel,
   const wake_reason reason =
       deadline == time_point::max() ? wait.park() : wait.park_until(deadline);
   if (ARAMID_UNLIKELY(!op.is_done())) {
-    take_back(op);
+    take_back(op, who);
     // An io-wq worker that was interrupted for the cancel says -EINTR (man io_uring_cancelation).
     if (op.result == -ECANCELED || op.result == -EINTR) {
       return {-ECANCELED, reason};
@@ -65,11 +65,11 @@ outcome perform_once(io_driver& driver, operation& op, cancellable may_cancel,
 }
 
 /// Until it is not -EINTR (liburing#744).
-outcome perform_here(io_driver* driver, operation& op, cancellable may_cancel,
+outcome perform_here(io_driver* driver, operation& op, const char* who, cancellable may_cancel,
                      time_point deadline) {
-  outcome what = perform_once(*driver, op, may_cancel, deadline);
+  outcome what = perform_once(*driver, op, who, may_cancel, deadline);
   while (ARAMID_UNLIKELY(what.result == -EINTR)) {
-    what = perform_once(*current_io_driver(), op, may_cancel, deadline);
+    what = perform_once(*current_io_driver(), op, who, may_cancel, deadline);
   }
   return what;
 }
@@ -100,7 +100,7 @@ std::int32_t perform(operation& op, const runtime_ref& home, const char* who, ti
   if (ARAMID_UNLIKELY(driver == nullptr)) {
     return perform_there(op, home, who, deadline);
   }
-  const outcome what = perform_here(driver, op, cancellable::yes, deadline);
+  const outcome what = perform_here(driver, op, who, cancellable::yes, deadline);
   if (ARAMID_UNLIKELY(what.reason != wake_reason::notified)) {
     if (what.reason == wake_reason::cancelled) {
       throw_cancelled();
@@ -113,7 +113,7 @@ std::int32_t perform(operation& op, const runtime_ref& home, const char* who, ti
 std::int32_t perform_shielded(operation& op) noexcept {
   try {
     if (io_driver* const driver = current_io_driver()) {
-      return perform_here(driver, op, cancellable::no, time_point::max()).result;
+      return perform_here(driver, op, "close", cancellable::no, time_point::max()).result;
     }
   } catch (const std::exception&) {  // no driver: the caller has another way
   }

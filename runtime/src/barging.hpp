@@ -48,9 +48,9 @@ void leave_queue(Word& word, spin_lock& queue_lock, wait_queue<barging_waiter>& 
 /// Returns: notified with what was waited for; otherwise the caller has nothing and owes nothing.
 template <class Waiter, class Take, class TakeOrWait, class Leave>
 wake_reason take_or_park(Waiter& me, spin_lock& queue_lock, wait_queue<Waiter>& queue, Take take, TakeOrWait take_or_wait, Leave leave,
-                         cancellable may_cancel, time_point deadline) noexcept {
+                         wait_note note, cancellable may_cancel, time_point deadline) noexcept {
   while (!take(me.is_competing)) {
-    parker wait(may_cancel);
+    parker wait(may_cancel, note);
     me.token = wait.token();
     {
       const std::lock_guard guard(queue_lock);
@@ -75,13 +75,13 @@ wake_reason take_or_park(Waiter& me, spin_lock& queue_lock, wait_queue<Waiter>& 
 
 /// As above, with `word`'s functions of these names.
 template <class Word>
-wake_reason take_or_park(Word& word, spin_lock& queue_lock, wait_queue<barging_waiter>& queue, cancellable may_cancel,
-                         time_point deadline) noexcept {
+wake_reason take_or_park(Word& word, spin_lock& queue_lock, wait_queue<barging_waiter>& queue, wait_note note,
+                         cancellable may_cancel, time_point deadline) noexcept {
   barging_waiter me;
   return take_or_park(
       me, queue_lock, queue, [&](bool competed) { return word.take(competed); },
       [&](bool competed) { return word.take_or_wait(competed); },
-      [&](barging_waiter& leaving) { leave_queue(word, queue_lock, queue, leaving); }, may_cancel, deadline);
+      [&](barging_waiter& leaving) { leave_queue(word, queue_lock, queue, leaving); }, note, may_cancel, deadline);
 }
 
 }  // namespace aramid::inline v0::detail

@@ -43,7 +43,8 @@ void barrier_base::wait_for_phase(const arrival_token& token, withdrawal when_ca
     return;
   }
   const auto is_over = [&] { return phase_.load(std::memory_order_relaxed) != token.phase_; };
-  if (waiters_.wait(is_over, cancellable::yes, time_point::max()) == wake_reason::notified) {
+  const wait_note note{"barrier::wait", this};
+  if (waiters_.wait(is_over, note, cancellable::yes, time_point::max()) == wake_reason::notified) {
     return;
   }
   bool too_late = false;
@@ -58,7 +59,7 @@ void barrier_base::wait_for_phase(const arrival_token& token, withdrawal when_ca
     throw_cancelled();
   }
   // The last has arrived: its completion may be running still.
-  waiters_.wait(is_over, cancellable::no, time_point::max());
+  waiters_.wait(is_over, note, cancellable::no, time_point::max());
 }
 
 }  // namespace aramid::inline v0::detail

@@ -60,7 +60,7 @@ cv_status condition_variable::wait_until_notified(std::unique_lock<mutex>& lock,
   detail::spin_lock& queue_lock = lock_for(this);
   wake_reason reason = wake_reason::notified;
   {
-    parker wait;
+    parker wait({"condition_variable::wait", this});
     detail::wait_node me;
     me.token = wait.token();
     {

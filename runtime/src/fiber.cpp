@@ -99,7 +99,9 @@ void inherit_context(fiber_control& child, const worker* w) noexcept {
   } else if (const auto* const parent = static_cast<const fiber_control*>(w->running())) {
     seen = parent->context;
   }
-  child.context = share(seen);
+  if (ARAMID_UNLIKELY(seen != nullptr)) {
+    child.context = share(seen);
+  }
 }
 
 }  // namespace
@@ -228,7 +230,7 @@ __attribute__((noinline)) void fiber_control::invoke_body() noexcept {
   }
 }
 
-void fiber_control::drop_belongings() noexcept {
+__attribute__((noinline, cold)) void fiber_control::drop_belongings() noexcept {
   const shield from_cancellation;  // destructors may suspend
   drop_locals();
   drop_stop_source();
@@ -337,7 +339,7 @@ void fiber_control::drop_result() noexcept {
 }
 
 void fiber_control::retire() noexcept {
-  bound = nullptr;
+  bound.store(nullptr, std::memory_order_relaxed);
   error = nullptr;
   outcome = fiber_outcome::running;
   detached = false;
@@ -379,6 +381,7 @@ void yield() {
   }
   if (ARAMID_LIKELY(worker != nullptr)) {
     self->budget = detail::waiter::full_budget;
+    ARAMID_CHECK_STD_LOCKS(static_cast<fiber_control&>(*self), "this_fiber::yield");
     worker->yield(static_cast<fiber_control&>(*self));
   } else {
     sched_yield();
@@ -387,7 +390,7 @@ void yield() {
 
 void sleep_until(time_point deadline) {
   enter_wait();
-  parker wait;
+  parker wait({"this_fiber::sleep"});
   if (wait.park_until(deadline) == wake_reason::cancelled) {
     throw_cancelled();
   }

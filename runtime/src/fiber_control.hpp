@@ -24,6 +24,7 @@
 #include "execution.hpp"
 #include "fiber_life.hpp"
 #include "stack_pool.hpp"
+#include "std_locks.hpp"
 #include "waiter.hpp"
 
 namespace aramid::inline v0::detail {
@@ -38,6 +39,19 @@ struct done_callback {
   std::unique_ptr<done_callback> next;
 };
 
+/// What a fiber waits for, for people. Written by the fiber when it begins a wait, read by dumps: relaxed.
+struct fiber_wait {
+  std::atomic<const char*> operation{nullptr};
+  std::atomic<const void*> object{nullptr};
+  std::atomic<clock::rep> since{0};  // what the worker knew of the time
+
+  void begin(const wait_note& note, time_point now) noexcept {
+    operation.store(note.operation, std::memory_order_relaxed);
+    object.store(note.object, std::memory_order_relaxed);
+    since.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  }
+};
+
 class fiber_control : public waiter, public execution, public belongings {
 public:
   static constexpr std::size_t block_bytes = 512;
@@ -46,21 +60,23 @@ public:
   fiber_control() noexcept : waiter(kind::fiber) {}
 
   // Written at birth, constant until the block is pooled again.
-  runtime_core* core = nullptr;
+  runtime_core* core = nullptr;  // these and the next stand together: a park and its wake look at all of them
+  worker* home = nullptr;        // written by the worker that runs it first, if it is pinned: where it must run
+  fiber_wait wait;
   group_core* group = nullptr;
   const fiber_ops* ops = nullptr;
   void* box = nullptr;       // where the callable and the result live
   void* heap_box = nullptr;  // the same, if it did not fit
   std::size_t box_align = 0;  // of heap_box
   fiber_id id = 0;
+  std_locks_held std_locks;  // the fiber's own
   std::size_t stack_size_bytes = 0;
   bool born_outside = false;  // of the workers of its runtime
   bool logs_unheard = false;  // its failure is logged if its handle goes and nobody has been given it
   char name[name_bytes] = {};
 
   // Written by the worker that runs it.
-  stack* bound = nullptr;    // from its first run to its end
-  worker* home = nullptr;    // pinned: where it must run
+  std::atomic<stack*> bound{nullptr};  // from its first run to its end. release: dumps read what is behind it
 
   using holder = fiber_life<>::holder;
   fiber_life<> life;

@@ -76,7 +76,7 @@ bool link_observer(fiber_control& fiber, join_observer& observer) noexcept {
 /// Waits for `fiber`'s end. Returns who ended the wait; `notified` if it is done.
 wake_reason observe(fiber_control& fiber, time_point deadline, cancellable may_cancel) noexcept {
   join_observer self;
-  parker wait(may_cancel);
+  parker wait(may_cancel, {"fiber::join", &fiber});
   self.token = wait.token();
   if (!link_observer(fiber, self)) {
     return wake_reason::notified;

@@ -12,6 +12,7 @@ void begin_anew() noexcept {
   abandon_thread_state();
   abandon_condition_locks();
   abandon_local_places();
+  abandon_quit_dumps();
   abandon_hog_reports();
   unlock_log();
 }

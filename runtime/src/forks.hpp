@@ -30,6 +30,7 @@ void abandon_controls() noexcept;         // all control blocks; what the child 
 void abandon_thread_state() noexcept;     // the waiters of threads, and what the calling one was
 void abandon_condition_locks() noexcept;
 void abandon_local_places() noexcept;
+void abandon_quit_dumps() noexcept;
 void abandon_hog_reports() noexcept;
 void lock_log() noexcept;
 void unlock_log() noexcept;

@@ -25,7 +25,7 @@ void latch::count_down_to_zero(std::ptrdiff_t n) noexcept {
 }
 
 bool latch::wait_slowly(time_point deadline) {
-  return waiters_.wait_or_throw([this] { return count_.load(std::memory_order_relaxed) == 0; }, deadline);
+  return waiters_.wait_or_throw([this] { return count_.load(std::memory_order_relaxed) == 0; }, {"latch::wait", this}, deadline);
 }
 
 }  // namespace aramid::inline v0

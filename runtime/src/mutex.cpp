@@ -18,11 +18,11 @@ void mutex::lock_slowly() {
 }
 
 void mutex::lock_slowly_shielded() noexcept {
-  detail::take_or_park(word_, queue_lock_, queue_, cancellable::no, time_point::max());
+  detail::take_or_park(word_, queue_lock_, queue_, {"mutex::lock", this}, cancellable::no, time_point::max());
 }
 
 bool mutex::lock_slowly_until(time_point deadline) {
-  const wake_reason reason = detail::take_or_park(word_, queue_lock_, queue_, cancellable::yes, deadline);
+  const wake_reason reason = detail::take_or_park(word_, queue_lock_, queue_, {"mutex::lock", this}, cancellable::yes, deadline);
   if (reason == wake_reason::cancelled) {
     throw_cancelled();
   }

@@ -37,7 +37,7 @@ void offload_pool::call_list::remove(offload_place& call) noexcept {
 
 void offload_pool::call(offloaded& what) {
   what.caller = static_cast<fiber_control*>(current_fiber());
-  parker wait;
+  parker wait({"blocking"});
   what.token = wait.token();
   what.since = clock::now();
   queue(what);
@@ -52,7 +52,7 @@ void offload_pool::call(offloaded& what) {
     }
   }
   what.ask_to_stop();
-  parker until_done(cancellable::no);
+  parker until_done(cancellable::no, {"blocking, although cancelled"});
   {
     const std::lock_guard lock(lock_);
     if (what.reached == offloaded::progress::done) {

@@ -56,6 +56,7 @@ void waiter::suspend(park_token token, time_point deadline) noexcept {
   const time_point until = std::min(deadline, scopes);
   if (is_fiber()) {
     auto& self = static_cast<fiber_control&>(*this);
+    ARAMID_CHECK_STD_LOCKS(self, self.wait.operation.load(std::memory_order_relaxed));
     timer_entry timer;
     if (until != time_point::max()) {
       timer.deadline = until;
@@ -99,11 +100,14 @@ void count_ready() noexcept {
 
 }  // namespace detail
 
-parker::parker(cancellable may_cancel) noexcept {
+parker::parker(cancellable may_cancel, wait_note note) noexcept {
   const auto [self, on] = detail::what_runs();
   // While an exception is in flight nothing may be thrown, so the wait must not be ended for nothing either (law 1).
   const bool unwinding = ARAMID_LIKELY(on != nullptr) ? on->exception_globals->uncaught != 0 : std::uncaught_exceptions() != 0;
   const bool may = may_cancel == cancellable::yes && !unwinding;
+  if (ARAMID_LIKELY(self->is_fiber())) {
+    static_cast<fiber_control*>(self)->wait.begin(note, on->rough_now());
+  }
   token_ = {self, self->word.begin(may)};
 }
 
@@ -116,6 +120,7 @@ wake_reason parker::park_until(time_point deadline) noexcept {
   if (ARAMID_LIKELY(!self.word.take_delivered())) {
     if (ARAMID_LIKELY(self.is_fiber() && deadline == time_point::max() && !self.has_deadline())) {
       auto& fiber = static_cast<fiber_control&>(self);
+      ARAMID_CHECK_STD_LOCKS(fiber, fiber.wait.operation.load(std::memory_order_relaxed));
       fiber.on->park(fiber);
       fiber.budget = waiter::full_budget;
     } else {
@@ -157,6 +162,7 @@ __attribute__((noinline)) void enter_wait_with_care(waiter& self) {
   self.budget = waiter::full_budget;
   if (self.is_fiber()) {
     auto& fiber = static_cast<fiber_control&>(self);
+    ARAMID_CHECK_STD_LOCKS(fiber, "a wait that gives way");
     fiber.on->yield(fiber);
   }
 }

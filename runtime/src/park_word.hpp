@@ -40,6 +40,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
+#include <optional>
 
 #include <aramid/detail/atomics.hpp>
 #include <aramid/park.hpp>
@@ -135,7 +136,7 @@ public:
         word_.store(with_state(word, closed), std::memory_order_relaxed);
         return committed::delivered;
       }
-      const std::uint64_t next = with_state(word, state == open ? parked : claimed_parked);
+      const std::uint64_t next = with_state(word, state == open ? parked_state : claimed_parked);
       if (word_.compare_exchange_weak(word, next, std::memory_order_seq_cst,
                                       std::memory_order_relaxed)) {
         return committed::parked;
@@ -196,11 +197,18 @@ public:
     // acquire: pairs with deliver's closing store.
     const std::uint64_t word = word_.load(std::memory_order_acquire);
     value = static_cast<std::uint32_t>(word);
-    return (word & state_mask) == parked || (word & state_mask) == claimed_parked;
+    return (word & state_mask) == parked_state || (word & state_mask) == claimed_parked;
+  }
+
+  /// The word, if the waiter is suspended and nobody has claimed it: equal ones mean that it has not moved in between. Any thread.
+  [[nodiscard]] std::optional<std::uint64_t> parked() const noexcept {
+    // acquire: pairs with the release half of commit.
+    const std::uint64_t word = word_.load(std::memory_order_acquire);
+    return (word & state_mask) == parked_state ? std::optional(word) : std::nullopt;
   }
 
 private:
-  static constexpr std::uint64_t closed = 0, open = 1, parked = 2, claimed = 3, claimed_parked = 4,
+  static constexpr std::uint64_t closed = 0, open = 1, parked_state = 2, claimed = 3, claimed_parked = 4,
                                  delivered = 5;
   static constexpr std::uint64_t state_mask = 7;
   static constexpr std::uint64_t cancellable_bit = 8;
@@ -215,7 +223,7 @@ private:
   /// The word after a claim, or 0 if it cannot be claimed.
   static constexpr std::uint64_t claimed_from(std::uint64_t word, wake_reason reason) noexcept {
     const std::uint64_t state = word & state_mask;
-    if (state != open && state != parked) {
+    if (state != open && state != parked_state) {
       return 0;
     }
     return with_state(word, state == open ? claimed : claimed_parked) |

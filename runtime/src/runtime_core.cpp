@@ -58,11 +58,14 @@ constexpr std::chrono::milliseconds blocking_grace{100};
 runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
     : stepped_(how == mode::stepped),
       report_hogs_after_(hogs_reported_after(opts)),
+      report_deadlocks_(opts.report_deadlocks || in_debug_build),
+      dump_on_sigquit_(opts.dump_on_sigquit),
       // More searchers than CPUs would only take them from those who have the work.
       idle_(workers_of(opts), stepped_ ? workers_of(opts) : std::min(workers_of(opts), usable_cpus())),
       default_stacks_(rounded_stack_size(opts.stack_size_bytes)),
       offloads_(*this, offload_threads_of(opts)),
-      watchdog_(*this) {
+      watchdog_(*this),
+      quit_dump_(*this) {
   prepare_heavy_fences();
   const unsigned count = workers_of(opts);
   for (unsigned i = 0; i != count; ++i) {
@@ -79,28 +82,29 @@ void runtime_core::start() {
   report_stack_overflows();
   try {
     for (const auto& each : workers_) {
-      threads_.emplace_back([w = each.get(), reports_hogs = report_hogs_after_.count() > 0] {
+      threads_.emplace_back([w = each.get()] {
         pthread_setname_np(pthread_self(), ("aramid-" + std::to_string(w->index)).c_str());
         // A write to a broken pipe is an error to its caller, not the end of the program; MSG_NOSIGNAL covers sockets only.
         sigset_t pipe;
         sigemptyset(&pipe);
         sigaddset(&pipe, SIGPIPE);
         pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
-        if (reports_hogs) {
-          // Whoever made the runtime may have blocked it.
-          sigset_t question;
-          sigemptyset(&question);
-          sigaddset(&question, SIGURG);
-          pthread_sigmask(SIG_UNBLOCK, &question, nullptr);
-        }
+        // Whoever made the runtime may have blocked it.
+        sigset_t question;
+        sigemptyset(&question);
+        sigaddset(&question, SIGURG);
+        pthread_sigmask(SIG_UNBLOCK, &question, nullptr);
         // The default slack of 50 µs would be added to every sleep.
         prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
         const alternate_signal_stack for_overflows;
         w->run();
       });
     }
-    if (worker_count() > 1 || report_hogs_after_.count() > 0) {
-      watchdog_.start(report_hogs_after_);
+    if (worker_count() > 1 || report_hogs_after_.count() > 0 || report_deadlocks_) {
+      watchdog_.start(report_hogs_after_, report_deadlocks_);
+    }
+    if (dump_on_sigquit_) {
+      quit_dump_.start();
     }
   } catch (...) {
     end_threads();
@@ -108,7 +112,43 @@ void runtime_core::start() {
   }
 }
 
+std::optional<pthread_t> runtime_core::thread_of(unsigned index) const noexcept {
+  // Written by `start` before any fiber runs, and by `end_threads` when none lives.
+  return index < threads_.size() ? std::optional(const_cast<std::thread&>(threads_[index]).native_handle()) : std::nullopt;
+}
+
+bool runtime_core::waits_for_nothing() const noexcept {
+  for (const auto& each : workers_) {
+    if (!each->timers().empty() || each->current_driver().in_flight() != 0 || each->has_stealable()) {
+      return false;
+    }
+  }
+  if (offloads_.busy()) {
+    return false;
+  }
+  struct survey {
+    const runtime_core* core;
+    bool any = false;
+    bool all_wait = true;
+  } of{this};
+  for_each_control(
+      [](fiber_control& each, void* argument) {
+        auto& seen = *static_cast<survey*>(argument);
+        if (!each.life.is_alive()) {
+          return;
+        }
+        const std::lock_guard lock(each.life);
+        if (each.life.is_alive() && each.core == seen.core) {
+          seen.any = true;
+          seen.all_wait = seen.all_wait && each.word.parked().has_value();
+        }
+      },
+      &of);
+  return of.any && of.all_wait;
+}
+
 void runtime_core::end_threads() noexcept {
+  quit_dump_.stop();
   watchdog_.stop();
   exiting_.store(true, std::memory_order_release);
   for (const auto& each : workers_) {

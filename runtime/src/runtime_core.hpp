@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -24,6 +25,7 @@
 #include "idle_set.hpp"
 #include "injection_queue.hpp"
 #include "offload_pool.hpp"
+#include "quit_dump.hpp"
 #include "shutdown_gate.hpp"
 #include "stack_pool.hpp"
 #include "watchdog.hpp"
@@ -74,6 +76,13 @@ public:
   driver& driver_for_io(worker& w, const driver_factory& factory);
 
   [[nodiscard]] offload_pool& offloads() noexcept { return offloads_; }
+  [[nodiscard]] const offload_pool& offloads() const noexcept { return offloads_; }
+
+  /// The thread of a worker; nullopt in a stepped runtime.
+  [[nodiscard]] std::optional<pthread_t> thread_of(unsigned index) const noexcept;
+
+  /// Whether fibers live and nothing that the runtime knows of will wake one. Meaningful while every worker sleeps.
+  [[nodiscard]] bool waits_for_nothing() const noexcept;
 
   /// A worker has slept and is awake.
   void note_activity() noexcept { watchdog_.note_activity(); }
@@ -93,6 +102,8 @@ private:
 
   const bool stepped_;
   const std::chrono::milliseconds report_hogs_after_;
+  const bool report_deadlocks_;
+  const bool dump_on_sigquit_;
   idle_set<> idle_;
   injection_queue<fiber_control> injection_;
   stack_pool default_stacks_;
@@ -107,6 +118,7 @@ private:
   std::vector<std::thread> threads_;
   offload_pool offloads_;
   watchdog watchdog_;
+  quit_dump quit_dump_;
 
   std::mutex stop_lock_;  // one `stop` at a time
   const std::uint32_t made_after_forks_ = fork_count();  // next to what births and ends look at

@@ -30,7 +30,7 @@ std::size_t random_below(std::size_t limit) noexcept {
 
 /// Steps 2 to 5. Returns no_case if it has to begin anew.
 std::size_t wait_for_one(std::span<select_case* const> cases, std::size_t first) {
-  parker wait;
+  parker wait({"select"});
   time_point deadline = time_point::max();
   std::size_t timer = no_case;
   std::size_t chosen = no_case;

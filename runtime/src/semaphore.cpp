@@ -24,7 +24,7 @@ void semaphore_base::complain(std::ptrdiff_t permits) noexcept {
 }
 
 bool semaphore_base::acquire_slowly(time_point deadline) {
-  const wake_reason reason = take_or_park(word_, queue_lock_, queue_, cancellable::yes, deadline);
+  const wake_reason reason = take_or_park(word_, queue_lock_, queue_, {"semaphore::acquire", this}, cancellable::yes, deadline);
   if (reason == wake_reason::cancelled) {
     throw_cancelled();
   }

@@ -144,7 +144,7 @@ bool shared_mutex::lock_slowly(time_point deadline) {
   const wake_reason reason = detail::take_or_park(
       me, queue_lock_, queue_, [this](bool competed) { return word_.take(competed); },
       [this](bool competed) { return word_.take_or_wait(competed); }, [this](sharing_waiter& each) { leave_queue(each); },
-      cancellable::yes, deadline);
+      {"shared_mutex::lock", this}, cancellable::yes, deadline);
   if (reason == wake_reason::cancelled) {
     throw_cancelled();
   }
@@ -156,7 +156,8 @@ bool shared_mutex::lock_shared_slowly(time_point deadline) {
   me.is_reader = true;
   const wake_reason reason = detail::take_or_park(
       me, queue_lock_, queue_, [this](bool) { return word_.share(); }, [this](bool) { return word_.share_or_wait(); },
-      [this](sharing_waiter& each) { leave_queue(each); }, cancellable::yes, deadline);
+      [this](sharing_waiter& each) { leave_queue(each); }, {"shared_mutex::lock_shared", this}, cancellable::yes,
+      deadline);
   if (reason == wake_reason::cancelled) {
     throw_cancelled();
   }

@@ -130,7 +130,7 @@ void group_core::cancel_locked(stop_list& to_ask) noexcept {
 
 wake_reason group_core::wait(cancellable may_cancel) noexcept {
   for (;;) {
-    parker wait(may_cancel);
+    parker wait(may_cancel, {"task_group::join", this});
     {
       const std::lock_guard lock(lock_);
       if (size_ == 0) {

@@ -79,6 +79,9 @@ public:
     return cancel_pending_.load(std::memory_order_acquire) || nearest_deadline_ != time_point::max();
   }
 
+  /// Whether its next wait would throw, if it is not unwinding; deadlines apart. Any thread.
+  [[nodiscard]] bool cancel_pending() const noexcept { return cancel_pending_.load(std::memory_order_relaxed); }
+
   /// Whether a scope's deadline may end its waits. The waiter only.
   [[nodiscard]] bool has_deadline() const noexcept { return nearest_deadline_ != time_point::max(); }
 

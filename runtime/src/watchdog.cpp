@@ -2,17 +2,29 @@
 
 #include <pthread.h>
 
+#include <exception>
+
+#include "dump.hpp"
 #include "futex.hpp"
 #include "hog_report.hpp"
+#include "log.hpp"
 #include "runtime_core.hpp"
 
 namespace aramid::inline v0::detail {
 
-void watchdog::start(std::chrono::milliseconds report_hogs_after) {
+namespace {
+
+/// For how long nothing must have happened before it is called a deadlock.
+constexpr std::chrono::seconds deadlock_patience{1};
+
+}  // namespace
+
+void watchdog::start(std::chrono::milliseconds report_hogs_after, bool report_deadlocks) {
+  report_deadlocks_ = report_deadlocks;
   notes_.assign(core_.worker_count(), note{});
   report_after_ = report_hogs_after;
   if (report_after_.count() > 0) {
-    prepare_hog_reports();
+    prepare_to_ask();
   }
   thread_ = std::thread([this] { run(); });
 }
@@ -90,16 +102,38 @@ bool watchdog::everybody_sleeps() const noexcept {
 }
 
 void watchdog::sleep_until_activity() noexcept {
+  if (report_deadlocks_ && core_.waits_for_nothing()) {
+    if (!sleep_until_activity(clock::now() + deadlock_patience)) {
+      return;
+    }
+    if (core_.waits_for_nothing()) {
+      report_deadlocks_ = false;
+      report_deadlock();
+    }
+  }
+  (void)sleep_until_activity(time_point::max());
+}
+
+bool watchdog::sleep_until_activity(time_point deadline) noexcept {
   std::uint32_t expected = ticking;
   if (!word_.compare_exchange_strong(expected, asleep, std::memory_order_relaxed)) {
-    return;  // ending
+    return false;  // ending
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with note_activity
   if (everybody_sleeps()) {
-    wait(asleep, time_point::max());
+    wait(asleep, deadline);
   }
   expected = asleep;
-  word_.compare_exchange_strong(expected, ticking, std::memory_order_relaxed);
+  return word_.compare_exchange_strong(expected, ticking, std::memory_order_relaxed) && everybody_sleeps();
+}
+
+void watchdog::report_deadlock() noexcept {
+  try {
+    log_line("aramid: every fiber waits, and no timer, I/O or blocking() is under way that would wake one: a deadlock, unless a thread outside "
+             "of the runtime is going to.\n" +
+             dump_of(core_));
+  } catch (const std::exception&) {  // no memory for the text
+  }
 }
 
 void watchdog::wake() noexcept {

@@ -12,6 +12,9 @@
 //
 // It also reports hogs, if asked to (hog_report.hpp): a worker that has stood still at so many ticks in a row.
 //
+// And deadlocks, if asked to: before it sleeps in step 3 it asks whether anything will wake a fiber. If nothing will, it sleeps for a second
+// first, and if nothing has happened then either, it says so, once.
+//
 // Step 3's race: the watchdog announces that it sleeps, seq_cst fence, and looks once more whether every worker sleeps; a
 // worker that wakes says that it is awake, seq_cst fence, and looks whether the watchdog sleeps. One sees the other.
 //
@@ -38,7 +41,7 @@ public:
   explicit watchdog(runtime_core& core) noexcept : core_(core) {}
 
   /// Hogs are reported after `report_hogs_after`; zero: never. Throws: std::system_error.
-  void start(std::chrono::milliseconds report_hogs_after);
+  void start(std::chrono::milliseconds report_hogs_after, bool report_deadlocks);
   void stop() noexcept;
 
   /// A worker, which no longer counts as asleep, is awake again.
@@ -67,6 +70,9 @@ private:
   bool look() noexcept;
   void look_for_hog(unsigned index, note& of) noexcept;
   void sleep_until_activity() noexcept;
+  /// Returns whether every worker has slept all the time until `deadline`.
+  bool sleep_until_activity(time_point deadline) noexcept;
+  void report_deadlock() noexcept;
   void wake() noexcept;
   void wait(std::uint32_t while_word, time_point deadline) noexcept;
   [[nodiscard]] bool everybody_sleeps() const noexcept;
@@ -77,6 +83,7 @@ private:
   std::atomic<bool> any_stuck_{false};
   std::vector<note> notes_;  // the watchdog thread's own
   std::chrono::milliseconds report_after_{0};
+  bool report_deadlocks_ = false;  // until it has been done
 };
 
 }  // namespace aramid::inline v0::detail

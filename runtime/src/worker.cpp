@@ -29,7 +29,7 @@ struct stack_loop {
   /// Returns true if a fresh fiber has taken the stack over; else leaves the stack as spare and returns when it is used again.
   static bool succeed(worker& w, stack& self, arrival& came) noexcept {
     fiber_control* const next = w.pick();
-    if (next != nullptr && next->bound == nullptr && next->stack_size_bytes == self.size_bytes) {
+    if (next != nullptr && next->bound.load(std::memory_order_relaxed) == nullptr && next->stack_size_bytes == self.size_bytes) {
       w.occupy(*next, self);
       return true;
     }
@@ -130,7 +130,7 @@ ARAMID_HOT void worker::note_running(fiber_control& next) noexcept {
 ARAMID_HOT void worker::occupy(fiber_control& next, stack& on) noexcept {
   fresh_started_ = true;
   on.occupant = &next;
-  next.bound = &on;
+  next.bound.store(&on, std::memory_order_release);
   if (are_sanitizers_on()) {
     next.has_more = true;
     next.sanitizers = on.context.sanitizers;
@@ -142,7 +142,7 @@ ARAMID_HOT void worker::occupy(fiber_control& next, stack& on) noexcept {
 }
 
 ARAMID_HOT execution& worker::enter(fiber_control& next) noexcept {
-  if (ARAMID_LIKELY(next.bound != nullptr)) {
+  if (ARAMID_LIKELY(next.bound.load(std::memory_order_relaxed) != nullptr)) {
     note_running(next);
     return next;
   }
@@ -239,7 +239,7 @@ ARAMID_HOT fiber_control* worker::pick_usual() noexcept {
       prefetch_woken();
     }
   }
-  ARAMID_ASSERT(next->bound != nullptr, "worker: a fiber that has not started lies among the woken ones");
+  ARAMID_ASSERT(next->bound.load(std::memory_order_relaxed) != nullptr, "worker: a fiber that has not started lies among the woken ones");
   counters.picks.set(picks);
   return next;
 }
@@ -370,6 +370,7 @@ void worker::bind_thread() noexcept {
 
 void worker::run() noexcept {
   bind_thread();
+  now_ = current_driver().now();
   while (!core.exiting()) {
     if (!turn()) {
       sleep(time_point::max());
@@ -417,7 +418,7 @@ void worker::look_around(bool due) noexcept {
     note_period();
     mine.poll(time_point::min(), batch);
     if (fiber_control* const from_outside = core.injection().pop()) {
-      from_outside->bound != nullptr ? queue_woken(*from_outside) : queue_fresh(*from_outside);
+      from_outside->bound.load(std::memory_order_relaxed) != nullptr ? queue_woken(*from_outside) : queue_fresh(*from_outside);
     }
     core.help_the_stuck(*this);
   }

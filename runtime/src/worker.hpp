@@ -144,6 +144,7 @@ public:
 
   [[nodiscard]] bool stepped() const noexcept { return stepped_; }
   [[nodiscard]] timer_wheel& timers() noexcept { return timers_; }
+  [[nodiscard]] const timer_wheel& timers() const noexcept { return timers_; }
   [[nodiscard]] time_point rough_now() const noexcept { return now_; }
   [[nodiscard]] bool asleep() const noexcept { return asleep_.load(std::memory_order_relaxed); }
 

@@ -65,8 +65,8 @@ void worker::end_sleep(wake_batch& batch) noexcept {
     // W6. Or W4: then other work may have been left to this worker too, so it has to search for it and wake the next.
     searching_ = !core.idle().unpark_self(index) || (!slept_ && core.idle().begin_search());
   }
+  now_ = current_driver().now();  // also without timers: fibers note since when they wait
   if (!timers_.empty()) {
-    now_ = current_driver().now();
     timers_.fire(now_, batch);
   }
   batch.commit();

@@ -9,6 +9,7 @@
 #include <aramid/channel_ends.hpp>
 #include <aramid/condition_variable.hpp>
 #include <aramid/driver.hpp>
+#include <aramid/dump.hpp>
 #include <aramid/event.hpp>
 #include <aramid/fiber.hpp>
 #include <aramid/fiber_local.hpp>
@@ -26,6 +27,7 @@
 #include <aramid/select.hpp>
 #include <aramid/semaphore.hpp>
 #include <aramid/shared_mutex.hpp>
+#include <aramid/std_guard.hpp>
 #include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 #include <aramid/version.hpp>

@@ -351,7 +351,7 @@ private:
 
   template <class Limit>
   [[gnu::always_inline]] inline channel_status wait_to_put(T& item, const Limit& limit) {
-    parker wait;
+    parker wait({"channel::send", this});
     waiting_sender me;
     me.token = wait.token();
     me.item = &item;
@@ -365,7 +365,7 @@ private:
 
   template <class Limit>
   [[gnu::always_inline]] inline channel_status wait_to_get(std::optional<T>& item, const Limit& limit) {
-    parker wait;
+    parker wait({"channel::receive", this});
     waiting_receiver me;
     me.token = wait.token();
     me.item = &item;

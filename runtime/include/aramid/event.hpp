@@ -85,7 +85,7 @@ private:
   friend class detail::event_case;
 
   bool wait_slowly(time_point deadline) {
-    return waiters_.wait_or_throw([this] { return set_.load(std::memory_order_relaxed); }, deadline);
+    return waiters_.wait_or_throw([this] { return set_.load(std::memory_order_relaxed); }, {"event::wait", this}, deadline);
   }
 
   std::atomic<bool> set_{false};  // written under the lock of waiters_

@@ -39,6 +39,13 @@ enum class wake_reason : std::uint8_t {
 /// unlock, the re-lock of a condition variable, and the wait for the kernel to let go of a buffer.
 enum class cancellable : bool { no, yes };
 
+/// What a wait is for, for people who look at a dump of all fibers: the name of the operation, which must stay where it is, and what
+/// it is done to.
+struct wait_note {
+  const char* operation = "a wait";
+  const void* object = nullptr;
+};
+
 namespace detail {
 class waiter;
 }
@@ -58,7 +65,10 @@ public:
   /// Begins a wait: from here on its token can be won.
   /// Suspends: never. Does not look at cancellation either: see `enter_wait`.
   /// Threads:  used by the fiber or thread that made it, only.
-  explicit parker(cancellable may_cancel = cancellable::yes) noexcept;
+  explicit parker(cancellable may_cancel = cancellable::yes, wait_note note = {}) noexcept;
+
+  /// As above, for a wait that a cancellation may end.
+  explicit parker(wait_note note) noexcept : parker(cancellable::yes, note) {}
 
   /// Closes the wait if `park` was never called; whoever claimed it has then been waited for.
   ~parker() {

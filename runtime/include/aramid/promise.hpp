@@ -65,7 +65,7 @@ public:
   /// Returns: whether it has come; otherwise it is the deadline that has. Throws: aramid::cancelled.
   bool wait(time_point deadline) {
     return has_come() ||
-           waiters_.wait_or_throw([this] { return has_come_.load(std::memory_order_relaxed); }, deadline);
+           waiters_.wait_or_throw([this] { return has_come_.load(std::memory_order_relaxed); }, {"future::wait", this}, deadline);
   }
 
   /// After `wait` has returned true.

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -34,6 +35,12 @@ struct options {
   /// nothing until then but a thread that looks every 2 ms while the runtime is busy. The environment variable
   /// ARAMID_REPORT_HOGS (milliseconds) turns it on for programs that leave it 0.
   std::chrono::milliseconds report_hogs_after{0};
+  /// Logs, once, a second after all fibers have come to wait with nothing under way that could wake one: no timer, no I/O, no `blocking`.
+  /// Unless a thread outside of the runtime is going to, that is a deadlock; the line is followed by `dump_fibers`. Always on where the
+  /// library was built with ARAMID_ENABLE_ASSERT (the presets debug, asan, ubsan and tsan).
+  bool report_deadlocks = false;
+  /// Logs `dump_fibers` whenever the process gets SIGQUIT (Ctrl-\ on a terminal). While such a runtime exists the signal does nothing else.
+  bool dump_on_sigquit = false;
 };
 
 /// Counters since the runtime was made, summed over its workers. Each is exact once the runtime is idle.
@@ -98,6 +105,9 @@ public:
 
   /// Threads: any.
   [[nodiscard]] statistics stats() const;
+
+  /// As aramid::dump_fibers (dump.hpp), of this runtime. Threads: any.
+  [[nodiscard]] std::string dump_fibers() const;
 
 private:
   std::shared_ptr<detail::runtime_core> core_;

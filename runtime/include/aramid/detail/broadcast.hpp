@@ -56,8 +56,8 @@ public:
   /// Waits unless `has_come()`, which is called under the lock. Step 3.
   /// Returns: notified if the state has come.
   template <class HasCome>
-  wake_reason wait(HasCome has_come, cancellable may_cancel, time_point deadline) noexcept {
-    parker wait(may_cancel);
+  wake_reason wait(HasCome has_come, wait_note note, cancellable may_cancel, time_point deadline) noexcept {
+    parker wait(may_cancel, note);
     wait_node me;
     me.token = wait.token();
     if (!queue_unless(has_come, me)) {
@@ -73,8 +73,8 @@ public:
   /// As above, for a wait that a cancellation may end.
   /// Returns: whether the state has come; otherwise it is the deadline that has. Throws: aramid::cancelled.
   template <class HasCome>
-  bool wait_or_throw(HasCome has_come, time_point deadline) {
-    const wake_reason reason = wait(has_come, cancellable::yes, deadline);
+  bool wait_or_throw(HasCome has_come, wait_note note, time_point deadline) {
+    const wake_reason reason = wait(has_come, note, cancellable::yes, deadline);
     if (reason == wake_reason::cancelled) {
       throw_cancelled();
     }
