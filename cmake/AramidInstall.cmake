@@ -30,6 +30,8 @@ install(FILES
     ${CMAKE_CURRENT_BINARY_DIR}/aramid-config.cmake
     ${CMAKE_CURRENT_BINARY_DIR}/aramid-config-version.cmake
   DESTINATION ${package_dir} COMPONENT aramid_runtime)
+install(FILES tools/aramid-gdb.py
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/aramid COMPONENT aramid_runtime)
 install(FILES cmake/Findliburing.cmake
   DESTINATION ${package_dir} COMPONENT aramid_io)
 

@@ -25,6 +25,7 @@ needs=(
   "libgtest-dev | builds gtest/gtest_prod.h -lgtest"
   "libbenchmark-dev | builds benchmark/benchmark.h -lbenchmark"
   "libcli11-dev | builds CLI/CLI.hpp"
+  "gdb | command gdb"
 )
 
 builds() {

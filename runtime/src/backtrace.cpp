@@ -11,16 +11,6 @@ __attribute__((no_sanitize("address"), no_sanitize("thread"), noinline)) std::ui
   return *reinterpret_cast<const volatile std::uintptr_t*>(address);
 }
 
-// Where jump_fcontext leaves the frame pointer, and where to return, of what it suspends (Boost.Context's asm/jump_*_sysv_elf_gas.S, or
-// _aapcs_; the same since 1.61).
-#if defined(__x86_64__)
-constexpr std::uintptr_t saved_frame = 0x30, saved_return = 0x38;
-#elif defined(__aarch64__)
-constexpr std::uintptr_t saved_frame = 0x90, saved_return = 0x98;
-#else
-#error "aramid: no frame walk for this machine"
-#endif
-
 }  // namespace
 
 void add_frames(frame_list& to, std::uintptr_t frame, const stack& on) noexcept {

@@ -13,6 +13,16 @@
 
 namespace aramid::inline v0::detail {
 
+// Where jump_fcontext leaves the frame pointer, and where to return, of what it suspends (Boost.Context's asm/jump_*_sysv_elf_gas.S, or
+// _aapcs_; the same since 1.61).
+#if defined(__x86_64__)
+inline constexpr std::uintptr_t saved_frame = 0x30, saved_return = 0x38;
+#elif defined(__aarch64__)
+inline constexpr std::uintptr_t saved_frame = 0x90, saved_return = 0x98;
+#else
+#error "aramid: no frame walk for this machine"
+#endif
+
 struct frame_list {
   static constexpr std::size_t most = 48;
 

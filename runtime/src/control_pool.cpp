@@ -3,11 +3,13 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <new>
 #include <utility>
 
+#include "debug_layout.hpp"
 #include "forks.hpp"
 #include "slab_walk.hpp"
 
@@ -94,6 +96,7 @@ void add_slab() {
   list_all(*made);
   made->next = std::exchange(shared.available, made);
   shared.slabs.add(*made);
+  publish_layout({shared.slabs.head(), offsetof(slab, older), slab_blocks}, *block_at(*made, 0));
 }
 
 void revive(slab& of) noexcept {

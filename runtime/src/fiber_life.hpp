@@ -21,6 +21,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include <aramid/detail/atomics.hpp>
@@ -97,6 +98,10 @@ public:
 
   /// The block goes back to the pool.
   void clear() noexcept { state_.store(0, std::memory_order_relaxed); }
+
+  /// For debuggers: where the state is, and its bit that says that the fiber is alive.
+  [[nodiscard]] static constexpr std::size_t state_offset() noexcept { return sizeof(Lock); }
+  [[nodiscard]] static constexpr std::uint8_t alive_bit() noexcept { return alive; }
 
 private:
   static constexpr std::uint8_t alive = 8, done_bit = 16, all = 7;

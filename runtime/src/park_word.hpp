@@ -207,6 +207,10 @@ public:
     return (word & state_mask) == parked_state ? std::optional(word) : std::nullopt;
   }
 
+  /// For debuggers: the state, and what it is while the waiter is suspended and unclaimed.
+  [[nodiscard]] static constexpr std::uint64_t state_bits() noexcept { return state_mask; }
+  [[nodiscard]] static constexpr std::uint64_t parked_bits() noexcept { return parked_state; }
+
 private:
   static constexpr std::uint64_t closed = 0, open = 1, parked_state = 2, claimed = 3, claimed_parked = 4,
                                  delivered = 5;

@@ -73,6 +73,9 @@ public:
     --walkers_;
   }
 
+  /// For debuggers: where the list begins.
+  [[nodiscard]] const void* head() const noexcept { return &newest_; }
+
   /// In a forked child: there are no slabs, and nobody walks.
   void forget() noexcept {
     walkers_ = 0;
