@@ -1,4 +1,4 @@
-// The loop of `select`. The steps are those of detail/select_case.hpp.
+// `select` for the product: its loop (select_loop.hpp) begins at a random case.
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <aramid/fiber.hpp>
 
 #include "fiber_control.hpp"
+#include "select_loop.hpp"
 #include "thread_state.hpp"
 #include "worker.hpp"
 
@@ -28,56 +29,6 @@ std::size_t random_below(std::size_t limit) noexcept {
   return (z ^ (z >> 31)) % limit;
 }
 
-/// Steps 2 to 5. Returns no_case if it has to begin anew.
-std::size_t wait_for_one(std::span<select_case* const> cases, std::size_t first) {
-  parker wait({"select"});
-  time_point deadline = time_point::max();
-  std::size_t timer = no_case;
-  std::size_t chosen = no_case;
-  std::size_t published = 0;
-  publication last = publication::queued;
-  const auto nth = [&](std::size_t n) { return (first + n) % cases.size(); };
-  for (; published != cases.size() && last == publication::queued; ++published) {
-    select_case& each = *cases[nth(published)];
-    if (const time_point its = each.deadline(); its < deadline) {
-      deadline = its;
-      timer = nth(published);
-    }
-    last = each.publish(wait);
-  }
-  wake_reason reason = wake_reason::notified;
-  if (last == publication::performed) {
-    chosen = nth(published - 1);
-  } else if (last != publication::retry) {
-    reason = wait.park_until(deadline);
-  }
-  for (std::size_t n = 0; n != published; ++n) {
-    cases[nth(n)]->withdraw();
-  }
-  if (reason == wake_reason::cancelled) {
-    throw_cancelled();
-  }
-  if (reason == wake_reason::timed_out) {
-    return timer;
-  }
-  for (std::size_t n = 0; n != published && chosen == no_case; ++n) {
-    if (cases[nth(n)]->chosen()) {
-      chosen = nth(n);
-    }
-  }
-  return chosen;
-}
-
-std::size_t attempt_one(std::span<select_case* const> cases, std::size_t first) {
-  for (std::size_t n = 0; n != cases.size(); ++n) {
-    const std::size_t which = (first + n) % cases.size();
-    if (cases[which]->attempt()) {
-      return which;
-    }
-  }
-  return no_case;
-}
-
 }  // namespace
 
 std::size_t try_select_one(std::span<select_case* const> cases) {
@@ -85,17 +36,7 @@ std::size_t try_select_one(std::span<select_case* const> cases) {
 }
 
 std::size_t select_one(std::span<select_case* const> cases) {
-  enter_wait();
-  for (;;) {
-    const std::size_t first = random_below(cases.size());
-    std::size_t chosen = attempt_one(cases, first);
-    if (chosen == no_case) {
-      chosen = wait_for_one(cases, first);
-    }
-    if (chosen != no_case) {
-      return chosen;
-    }
-  }
+  return select_until_done(cases, random_below);
 }
 
 }  // namespace aramid::inline v0::detail

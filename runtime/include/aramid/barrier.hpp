@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <aramid/detail/atomics.hpp>
 #include <aramid/detail/broadcast.hpp>
 #include <aramid/detail/config.hpp>
 #include <aramid/park.hpp>
@@ -62,7 +63,7 @@ protected:
 
 private:
   // All three are written under the lock of waiters_.
-  std::atomic<std::uint64_t> phase_{0};
+  atomic<std::uint64_t> phase_{0};
   std::ptrdiff_t expected_;  // arrivals that each coming phase waits for
   std::ptrdiff_t pending_;   // those that this phase still waits for
   broadcast waiters_;

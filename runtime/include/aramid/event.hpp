@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 
+#include <aramid/detail/atomics.hpp>
 #include <aramid/detail/broadcast.hpp>
 #include <aramid/detail/config.hpp>
 #include <aramid/detail/deadline.hpp>
@@ -88,7 +89,7 @@ private:
     return waiters_.wait_or_throw([this] { return set_.load(std::memory_order_relaxed); }, {"event::wait", this}, deadline);
   }
 
-  std::atomic<bool> set_{false};  // written under the lock of waiters_
+  detail::atomic<bool> set_{false};  // written under the lock of waiters_
   detail::broadcast waiters_;
 };
 

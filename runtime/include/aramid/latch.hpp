@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <limits>
 
+#include <aramid/detail/atomics.hpp>
 #include <aramid/detail/broadcast.hpp>
 #include <aramid/detail/config.hpp>
 #include <aramid/detail/deadline.hpp>
@@ -87,7 +88,7 @@ private:
   void count_down_to_zero(std::ptrdiff_t n) noexcept;
   bool wait_slowly(time_point deadline);
 
-  std::atomic<std::ptrdiff_t> count_;  // zero is written under the lock of waiters_
+  detail::atomic<std::ptrdiff_t> count_;  // zero is written under the lock of waiters_
   detail::broadcast waiters_;
 };
 

@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <aramid/detail/atomics.hpp>
 #include <aramid/detail/broadcast.hpp>
 #include <aramid/detail/config.hpp>
 #include <aramid/detail/deadline.hpp>
@@ -92,8 +93,8 @@ private:
     });
   }
 
-  std::atomic<bool> kept_{false};      // whoever turns it to true writes the two below
-  std::atomic<bool> has_come_{false};  // and then this one, under the lock of waiters_
+  atomic<bool> kept_{false};      // whoever turns it to true writes the two below
+  atomic<bool> has_come_{false};  // and then this one, under the lock of waiters_
   result_slot<T> slot_;
   std::exception_ptr error_;
   broadcast waiters_;

@@ -38,4 +38,8 @@ struct std_atomics {
   }
 };
 
+/// For what is no template: tests/model compiles the same sources over other atomics.
+template <class T>
+using atomic = std_atomics::atomic<T>;
+
 }  // namespace aramid::inline v0::detail
