@@ -100,7 +100,7 @@ inline void expect_caught_but(const std::vector<std::string>& survivors,
   const weakening_report report = weaken_each(o, file_part, scenarios);
   EXPECT_EQ(report.sound, "");
   EXPECT_EQ(report.survivors(), survivors) << report.text();
-  testing::Test::RecordProperty("weakenings", report.text());
+  testing::Test::RecordProperty("weakenings in " + file_part, report.text());
 }
 
 }  // namespace model
