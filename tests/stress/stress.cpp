@@ -1,6 +1,6 @@
 // Random mixes of everything that fibers do to each other, for as long as one likes: spawning, stealing, yielding, parking, sleeping,
-// timing out, being cancelled, channels, mutexes, groups, pinned fibers, plain threads. What goes in is counted against what comes
-// out. Prints its seed first; the same seed makes the same choices, though not the same interleaving.
+// timing out, being cancelled, channels, selections, locks, permits, groups, pools, calls that block, pinned fibers, plain threads. What
+// goes in is counted against what comes out. Prints its seed first; the same seed makes the same choices, though not the same interleaving.
 
 #include <atomic>
 #include <chrono>
@@ -8,16 +8,27 @@
 #include <functional>
 #include <iostream>
 #include <mutex>
+#include <optional>
 #include <random>
+#include <ranges>
+#include <shared_mutex>
+#include <stop_token>
 #include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <aramid/blocking.hpp>
 #include <aramid/cancel.hpp>
 #include <aramid/channel.hpp>
+#include <aramid/event.hpp>
 #include <aramid/fiber.hpp>
+#include <aramid/fiber_local.hpp>
+#include <aramid/fiber_pool.hpp>
 #include <aramid/mutex.hpp>
 #include <aramid/run.hpp>
+#include <aramid/select.hpp>
+#include <aramid/semaphore.hpp>
+#include <aramid/shared_mutex.hpp>
 #include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 
@@ -45,6 +56,8 @@ private:
   std::mt19937_64 engine_;
 };
 
+constexpr std::ptrdiff_t permit_count = 3;
+
 /// What one round counts. Every item that was sent has to be received once, every increment has to be there.
 struct stage {
   channel<std::uint64_t> handed_over{0};
@@ -52,6 +65,17 @@ struct stage {
   mutex lock;
   std::uint64_t guarded = 0;  // under the lock
   std::atomic<std::uint64_t> increments{0};
+  shared_mutex shared;
+  std::uint64_t left = 0, right = 0;  // under `shared`, and equal whenever nobody writes
+  std::atomic<std::uint64_t> torn{0}, writes{0};
+  counting_semaphore<> permits{permit_count};
+  std::atomic<std::ptrdiff_t> inside{0}, too_many{0};
+  event bell;
+  std::atomic<std::uint64_t> calls_begun{0}, calls_ended{0};
+  std::atomic<std::uint64_t> mapped{0}, map_expected{0};
+  fiber_local<std::uint64_t> own;
+  std::atomic<std::uint64_t> mistaken{0};  // for another's
+  context_var<std::uint64_t> inherited{0};
   std::atomic<std::uint64_t> sent{0}, sum_sent{0}, received{0}, sum_received{0};
 
   channel<std::uint64_t>& any(dice& d) { return d.below(2) == 0 ? handed_over : buffered; }
@@ -93,6 +117,103 @@ void increment(stage& s, dice& d) {
   }
 }
 
+void select_some(stage& s, dice& d) {
+  for (int i = d.below(20); i > 0; --i) {
+    const std::uint64_t item = d.seed() >> 16;
+    const auto note = [&](std::optional<std::uint64_t> got) {
+      if (got) {
+        s.note_received(*got);
+      }
+    };
+    const auto note_sent = [&] {
+      ++s.sent;
+      s.sum_sent += item;
+    };
+    select(on_receive(s.handed_over, note), on_receive(s.buffered, note), on_send(s.any(d), item, note_sent), on_set(s.bell),
+           after(d.a_while()));
+  }
+}
+
+void ring(stage& s, dice& d) {
+  d.below(2) == 0 ? s.bell.set() : s.bell.clear();
+  (void)s.bell.wait_for(d.a_while());
+}
+
+void read_and_write(stage& s, dice& d) {
+  for (int i = d.below(10); i > 0; --i) {
+    if (d.below(3) != 0) {
+      if (s.shared.try_lock_shared_for(d.a_while())) {
+        const std::shared_lock held(s.shared, std::adopt_lock);
+        s.torn += s.left != s.right ? 1 : 0;
+      }
+    } else if (s.shared.try_lock_for(d.a_while())) {
+      const std::lock_guard held(s.shared, std::adopt_lock);
+      const shield from_cancellation;
+      ++s.left;
+      this_fiber::yield();
+      ++s.right;
+      ++s.writes;
+    }
+  }
+}
+
+void use_permits(stage& s, dice& d) {
+  for (int i = d.below(10); i > 0; --i) {
+    if (s.permits.try_acquire_for(d.a_while())) {
+      if (++s.inside > permit_count) {
+        ++s.too_many;
+      }
+      {
+        const shield from_cancellation;
+        this_fiber::yield();
+      }
+      --s.inside;
+      s.permits.release();
+    }
+  }
+}
+
+void block(stage& s, dice& d) {
+  (void)try_with_timeout(d.a_while(), [&] {
+    blocking([&s, pause = d.below(50)](const std::stop_token&) {
+      ++s.calls_begun;
+      std::this_thread::sleep_for(std::chrono::microseconds(pause));
+      ++s.calls_ended;
+    });
+  });
+}
+
+void stay_oneself(stage& s, dice& d) {
+  const std::uint64_t mine = d.seed();
+  *s.own = mine;
+  const context_var<std::uint64_t>::binding bound(s.inherited, mine);
+  auto child = spawn([&s, mine] { s.mistaken += s.own.find() != nullptr || s.inherited.get() != mine ? 1 : 0; });
+  this_fiber::yield();
+  s.mistaken += *s.own != mine || s.inherited.get() != mine ? 1 : 0;
+  child.join();
+}
+
+/// A map over a pool whose steps are cut short: each result comes once.
+void map_some(stage& s, dice& d) {
+  const int inputs = d.below(20);
+  fiber_pool pool(static_cast<std::size_t>(1 + d.below(4)));
+  auto results = pool.map_unordered(std::views::iota(1, 1 + inputs), [](int n) {
+    this_fiber::yield();
+    return static_cast<std::uint64_t>(n);
+  });
+  std::optional<decltype(results.begin())> at;
+  std::uint64_t sum = 0;
+  for (;;) {
+    const bool went = try_with_timeout(d.a_while(), [&] { at ? (void)++*at : (void)at.emplace(results.begin()); });
+    if (went && *at == results.end()) {
+      break;
+    }
+    sum += went ? **at : 0;
+  }
+  s.mapped += sum;
+  s.map_expected += static_cast<std::uint64_t>(inputs * (inputs + 1) / 2);
+}
+
 void act(stage& s, std::uint64_t seed, int depth);
 
 void have_children(stage& s, dice& d, int depth) {
@@ -132,7 +253,7 @@ void have_a_group(stage& s, dice& d, int depth) {
 void act(stage& s, std::uint64_t seed, int depth) {
   dice d(seed);
   for (int i = d.below(8); i > 0; --i) {
-    switch (d.below(9)) {
+    switch (d.below(16)) {
       case 0:
         send_some(s, d);
         break;
@@ -163,6 +284,29 @@ void act(stage& s, std::uint64_t seed, int depth) {
       case 7:
         (void)try_with_timeout(d.a_while(), [&] { receive_some(s, d); });
         break;
+      case 9:
+        select_some(s, d);
+        break;
+      case 10:
+        ring(s, d);
+        break;
+      case 11:
+        read_and_write(s, d);
+        break;
+      case 12:
+        use_permits(s, d);
+        break;
+      case 13:
+        block(s, d);
+        break;
+      case 14:
+        stay_oneself(s, d);
+        break;
+      case 15:
+        if (depth < depth_limit) {
+          map_some(s, d);
+        }
+        break;
       case 8: {
         cancel_scope scope;
         fiber<> canceller = spawn([&scope, wait = d.a_while()] {
@@ -182,6 +326,9 @@ void be_a_thread(stage& s, std::uint64_t seed) {
   for (int i = 0; i != 30; ++i) {
     d.below(2) == 0 ? send_some(s, d) : receive_some(s, d);
     increment(s, d);
+    read_and_write(s, d);
+    use_permits(s, d);
+    select_some(s, d);
   }
 }
 
@@ -220,7 +367,12 @@ bool play_round(std::uint64_t seed, unsigned workers) {
   const bool items = equal("items", s.sent, s.received);
   const bool sums = equal("the items' sum", s.sum_sent, s.sum_received);
   const bool increments = equal("increments", s.increments, s.guarded);
-  return equal("fibers left", 1, left) && items && sums && increments;
+  const bool writes = equal("writes", s.writes, s.left) && equal("torn reads", 0, s.torn);
+  const bool permits = equal("permits", 0, static_cast<std::uint64_t>(s.inside + s.too_many));
+  const bool calls = equal("blocking calls", s.calls_begun, s.calls_ended);
+  const bool maps = equal("what maps gave", s.map_expected, s.mapped);
+  const bool selves = equal("locals of others", 0, s.mistaken);
+  return equal("fibers left", 1, left) && items && sums && increments && writes && permits && calls && maps && selves;
 }
 
 }  // namespace
