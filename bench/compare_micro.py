@@ -51,6 +51,8 @@ LABELS = {
     "event_handoff": "hand-off by events",
     "cancel_parked": "cancel + join of 100,000 parked fibers, a fiber",
     "select_4": "select of 4 channels, an item",
+    "blocking": "a call on an offload thread and back",
+    "pool_map": "a pool of 100, an input mapped",
     "timer_arm_cancel": "timer arm + cancel",
     "deadline_scope": "deadline scope around a ready call",
     "skynet": "skynet, 1.1 M fibers, {} threads",

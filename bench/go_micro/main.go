@@ -236,6 +236,26 @@ func selectOfFour(count int) time.Duration {
 	return took
 }
 
+// What a pool comes to: at most so many at once, and the results as they come.
+func poolMap(count int) time.Duration {
+	places := make(chan struct{}, 100)
+	results := make(chan int, 100)
+	begin := time.Now()
+	go func() {
+		for n := 0; n < count; n++ {
+			n := n
+			places <- struct{}{}
+			go func() { results <- n }()
+		}
+	}()
+	sum := 0
+	for i := 0; i < count; i++ {
+		sum += <-results
+		<-places
+	}
+	return time.Since(begin)
+}
+
 const crowd = 100000
 
 // What a context does when it is cancelled, without the context.
@@ -361,6 +381,7 @@ var figures = []figure{
 	{name: "mutex_contended/go", threads: 2, run: inBatches(contenders*turns, takeTurns)},
 	{name: "channel_many_to_one/go", threads: 2, run: manyToOne},
 	{name: "cancel_parked/go", threads: 1, once: true, run: cancelParked},
+	{name: "pool_map/go", threads: 1, run: poolMap},
 	{name: "select_4/go", threads: 1, run: selectOfFour},
 	{name: "ticker_p99/go", threads: 2, once: true, run: tickerLateness},
 }
