@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstdlib>
 #include <mutex>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -131,18 +133,38 @@ void stack_pool::give(stack* list) noexcept {
       head = each;
     }
   }
-  // Outside the lock: a system call each, and nobody else knows of these.
+  if (surplus == nullptr) {
+    return;
+  }
+  // Outside the lock: nobody else knows of these.
   stack* last = nullptr;
+  std::array<stack*, trims_at_once> some;
+  std::size_t count = 0;
   for (stack* each = surplus; each != nullptr; each = each->next) {
     forget(each->context);
     each->fresh = true;
-    madvise(each->bottom, each->size_bytes, MADV_DONTNEED);
     last = each;
+    some[count++] = each;
+    if (count == some.size() || each->next == nullptr) {
+      trim({some.data(), std::exchange(count, 0)});
+    }
   }
-  if (last != nullptr) {
-    const std::lock_guard lock(lock_);
-    last->next = trimmed_;
-    trimmed_ = surplus;
+  const std::lock_guard lock(lock_);
+  last->next = trimmed_;
+  trimmed_ = surplus;
+}
+
+void stack_pool::trim(std::span<stack*> idle) const noexcept {
+  // Neighbours in one system call. Their guards lie in between, and stay: what has been protected or guarded has no pages to lose (man madvise,
+  // MADV_GUARD_INSTALL).
+  std::ranges::sort(idle, {}, &stack::bottom);
+  for (std::size_t i = 0; i != idle.size();) {
+    char* const from = idle[i]->bottom;
+    char* to = nullptr;
+    do {
+      to = idle[i]->bottom + size_bytes_;
+    } while (++i != idle.size() && idle[i]->bottom == to + guard_bytes);
+    madvise(from, static_cast<std::size_t>(to - from), MADV_DONTNEED);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -64,6 +65,7 @@ public:
 
 private:
   static constexpr std::size_t keep_resident = 256;
+  static constexpr std::size_t trims_at_once = 64;
 
   struct slab {
     char* base;
@@ -73,6 +75,7 @@ private:
 
   [[nodiscard]] std::size_t stride() const noexcept { return size_bytes_ + guard_bytes; }
   stack* carve();
+  void trim(std::span<stack*> idle) const noexcept;
   void add_slab();
 
   const std::size_t size_bytes_;

@@ -160,6 +160,46 @@ TEST_P(overflow_death_test, it_ends_the_program_and_names_the_fiber) {
       "deep_thought");
 }
 
+// The memory of neighbours is given back together, and the guards between them must outlive that.
+class idle_stack_death_test : public ::testing::TestWithParam<guard> {};
+
+TEST_P(idle_stack_death_test, an_overflow_is_noticed_where_the_memory_has_been_given_back) {
+  if (sanitized) {
+    GTEST_SKIP() << "the sanitizer reports it itself";
+  }
+  const guard by = GetParam();
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        if (by == guard::by_mprotect) {
+          setenv("ARAMID_GUARD", "mprotect", 1);
+        }
+        aramid::run(
+            [] {
+              // More than the pool keeps. Of those that come next, the last get what it has given back.
+              for (const bool again : {false, true}) {
+                channel<int> gate;
+                std::vector<fiber<>> all;
+                for (int i = 0; i != 1000; ++i) {
+                  all.push_back(spawn(fiber_options{.name = "deep_thought"}, [&, i] {
+                    if (again && i == 999) {
+                      std::exit(use_stack(64 + 8) == 42 ? 1 : 0);
+                    }
+                    (void)gate.receive();
+                  }));
+                  this_fiber::yield();
+                }
+                gate.close();
+                all.clear();
+              }
+            },
+            options{.workers = 1});
+      },
+      "deep_thought");
+}
+
+INSTANTIATE_TEST_SUITE_P(guards, idle_stack_death_test, ::testing::Values(guard::by_madvise, guard::by_mprotect));
+
 INSTANTIATE_TEST_SUITE_P(guards, overflow_death_test,
                          ::testing::Combine(::testing::Values(guard::by_madvise, guard::by_mprotect),
                                             ::testing::Values(std::size_t{16} << 10, std::size_t{64} << 10,

@@ -44,7 +44,8 @@ public:
 /// called by any, its children included. A child's memory is freed when it ends, unless it failed.
 class ARAMID_API task_group {
 public:
-  /// With on_error::isolate, `on_failure` hears of every failure, on the failing fiber; without one it is logged.
+  /// With on_error::isolate, `on_failure` hears of every failure, on the failing fiber; without one it is logged, unless
+  /// somebody holds a handle, whose it is then.
   explicit task_group(on_error policy = on_error::cancel_all,
                       std::function<void(std::exception_ptr)> on_failure = nullptr);
 
