@@ -142,6 +142,9 @@ std::string text_of(const fiber_snapshot& fiber, time_point now, symbols& names)
 }
 
 std::string dump_of(const runtime_core& core) {
+  if (core.of_another_process()) {
+    throw std::logic_error("aramid: dump_fibers: the runtime is that of the process which forked this one");
+  }
   const std::vector<fiber_snapshot> all = snapshots_of(core);
   const time_point now = clock::now();
   std::string text = std::to_string(all.size()) + (all.size() == 1 ? " fiber on " : " fibers on ") +

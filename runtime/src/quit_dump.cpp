@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 
 #include "dump.hpp"
@@ -55,7 +56,7 @@ void install() noexcept {
 }  // namespace
 
 void abandon_quit_dumps() noexcept {
-  table_lock.unlock();
+  new (&table_lock) std::mutex;  // whoever held it is not here
   for (place& each : table) {
     each.taken.store(false, std::memory_order_relaxed);
     each.made = false;

@@ -20,12 +20,16 @@
 #include <iterator>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include <aramid/blocking.hpp>
 #include <aramid/channel.hpp>
+#include <aramid/dump.hpp>
 #include <aramid/fiber.hpp>
+#include <aramid/fiber_local.hpp>
 #include <aramid/run.hpp>
 
 #include "forked_child.hpp"
@@ -296,6 +300,35 @@ TEST_F(fork_test, a_forked_child_makes_a_runtime_of_its_own) {
       return sum == 500 * 499 / 2;
     }));
   }
+}
+
+TEST_F(fork_test, a_forked_child_has_locals_calls_and_dumps_of_its_own) {
+  runtime parents(options{.workers = 2, .dump_on_sigquit = true});
+  std::atomic<bool> over = false;
+  auto busy = parents.spawn([&] {
+    while (!over) {
+      const fiber_local<std::string> local;
+      *local = "parent's";
+      blocking([] {});
+      (void)dump_fibers();
+    }
+  });
+  const fiber_local<std::string> local;
+  *local = "thread's";
+  for (int i = 0; i != scaled(50, 10); ++i) {
+    EXPECT_TRUE(in_a_child([&] {
+      const bool well = aramid::run(
+          [&] {
+            const fiber_local<int> another;
+            *another = blocking([] { return 7; });
+            return *another == 7 && local.find() == nullptr && dump_fibers().find("1 fiber on 2 workers") == 0;
+          },
+          options{.workers = 2, .dump_on_sigquit = true});
+      return well && *local == "thread's" && refused([&] { (void)parents.dump_fibers(); });
+    }));
+  }
+  over = true;
+  busy.join();
 }
 
 TEST_F(fork_test, a_fiber_that_forks_is_a_thread_in_the_child) {
