@@ -95,7 +95,9 @@ std::size_t take_place() {
 
 }  // namespace
 
-void abandon_local_places() noexcept { places.lock.unlock(); }
+void unlock_local_places() noexcept { places.lock.unlock(); }
+
+void lock_local_places() noexcept { places.lock.lock(); }
 
 local_key::local_key() : id(new_variable_id()), place(take_place()) {}
 
@@ -112,9 +114,10 @@ void local_table::keep(const local_key& key, void* value, destroy_local destroy)
   if (key.place >= entries_.size()) {
     entries_.resize(key.place + 1);
   }
-  drop(entries_[key.place]);  // of a key that has gone
-  entries_[key.place] = {key.id, value, destroy, made_++};
+  // Of a key that has gone. It is destroyed last, since its destructor may come back here.
+  entry old = std::exchange(entries_[key.place], {key.id, value, destroy, made_++});
   ++alive_;
+  drop(old);
 }
 
 void local_table::drop(const local_key& key) noexcept {

@@ -59,7 +59,7 @@ public:
   stop_list& operator=(const stop_list&) = delete;
   ~stop_list() {
     while (first_ != nullptr) {
-      const std::shared_ptr<stop_node> node = std::exchange(first_, first_->next);
+      const std::shared_ptr<stop_node> node = std::exchange(first_, std::move(first_->next));
       node->source.request_stop();
       if (node->claimed != nullptr) {
         node->claimed->deliver_claimed();

@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <stop_token>
 #include <utility>
 
@@ -32,7 +33,19 @@ scope_link::scope_link(kind what, time_point deadline) noexcept
   owner_->push(*this);
 }
 
-scope_link::~scope_link() { owner_->pop(*this); }
+scope_link::~scope_link() { leave(); }
+
+void scope_link::leave() noexcept {
+  if (!std::exchange(left_, true)) {
+    owner_->pop(*this);
+  }
+}
+
+void scope_link::refuse_if_left() const {
+  if (left_) {
+    throw std::logic_error("aramid: cancel_scope::run: the scope has ended with an earlier run");
+  }
+}
 
 void scope_link::request() noexcept { owner_->request(*this); }
 
@@ -195,7 +208,7 @@ time_point waiter::rough_now() const noexcept {
 
 bool waiter::effective_outside(const scope_link& link) noexcept {
   const std::lock_guard lock(chain_lock_);
-  const scope_link* each = link.outer_;
+  const scope_link* each = link.left_ ? innermost_ : link.outer_;
   for (; each != nullptr && each->kind_ == scope_link::kind::scope; each = each->outer_) {
     if (each->requested_.load(std::memory_order_relaxed)) {
       return true;

@@ -81,8 +81,7 @@ void collect(fiber_control& each, void* argument) {
 /// Step 4.
 void add_what_runs(const runtime_core& core, std::vector<fiber_snapshot>& all) {
   for (unsigned index = 0; index != core.worker_count(); ++index) {
-    const std::optional<pthread_t> thread = core.thread_of(index);
-    const std::optional<running_fiber> found = thread ? ask_what_runs(*thread) : std::nullopt;
+    const std::optional<running_fiber> found = core.ask_what_runs_on(index);
     if (!found || found->id == 0) {
       continue;
     }

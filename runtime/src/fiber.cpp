@@ -96,8 +96,8 @@ void inherit_context(fiber_control& child, const worker* w) noexcept {
   const context_node* seen = nullptr;
   if (ARAMID_UNLIKELY(w == nullptr)) {
     seen = belongings_of(current_waiter()).context;
-  } else if (const auto* const parent = static_cast<const fiber_control*>(w->running())) {
-    seen = parent->context;
+  } else if (waiter* const parent = w->running()) {
+    seen = belongings_of(*parent).context;
   }
   if (ARAMID_UNLIKELY(seen != nullptr)) {
     child.context = share(seen);
@@ -226,16 +226,26 @@ __attribute__((noinline)) void fiber_control::invoke_body() noexcept {
   }
   drop_callable();
   if (ARAMID_UNLIKELY(any())) {
-    drop_belongings();
+    // A group's hook still sees what the fiber has seen.
+    drop_belongings(group != nullptr ? bindings::stay : bindings::go);
   }
 }
 
-__attribute__((noinline, cold)) void fiber_control::drop_belongings() noexcept {
+__attribute__((noinline, cold)) void fiber_control::drop_belongings(bindings theirs) noexcept {
   const shield from_cancellation;  // destructors may suspend
-  drop_locals();
-  drop_stop_source();
-  if (group == nullptr) {
-    drop_context();
+  // They may also make new ones.
+  do {
+    drop_locals();
+    drop_stop_source();
+    if (theirs == bindings::go) {
+      drop_context();
+    }
+  } while (locals != nullptr || stop != nullptr || (theirs == bindings::go && context != nullptr));
+}
+
+void fiber_control::drop_late_belongings() noexcept {
+  if (ARAMID_UNLIKELY(any())) {
+    drop_belongings(bindings::go);
   }
 }
 
@@ -281,6 +291,7 @@ void fiber_control::announce_end() noexcept {
   if (ARAMID_UNLIKELY(failed_alone)) {
     terminate_detached(*this);
   }
+  // Callbacks, destructors of results, hooks and those that listen to stop tokens are users' code, which may make values of its own here.
   if (!has_handle) {
     drop_result();
   }
@@ -288,14 +299,13 @@ void fiber_control::announce_end() noexcept {
     if (group != nullptr) {
       // The result is gone before the group may be: no child's object outlives the block.
       group->hear_of(*this, has_handle);
-      if (context != nullptr) {
-        const shield from_cancellation;
-        drop_context();
-      }
+      drop_late_belongings();
       group->child_ended(*this);  // the last touch of the group
     }
+    drop_late_belongings();
     leave(holder::runtime);
   } else if (!has_handle) {
+    drop_late_belongings();
     retire();
   }
 }
@@ -339,6 +349,8 @@ void fiber_control::drop_result() noexcept {
 }
 
 void fiber_control::retire() noexcept {
+  ARAMID_ASSERT(!any(), "fiber: what one life has made is left to the next");
+  std_locks = {};
   bound.store(nullptr, std::memory_order_relaxed);
   error = nullptr;
   outcome = fiber_outcome::running;

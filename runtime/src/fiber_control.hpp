@@ -122,7 +122,9 @@ public:
 private:
   void invoke_body() noexcept;
   void drop_callable() noexcept;
-  void drop_belongings() noexcept;
+  enum class bindings : bool { stay, go };
+  void drop_belongings(bindings theirs) noexcept;
+  void drop_late_belongings() noexcept;
   void announce_end() noexcept;
   void leave_child(holder who) noexcept;
   void drop_result() noexcept;

@@ -88,25 +88,21 @@ wake_reason observe(fiber_control& fiber, time_point deadline, cancellable may_c
   return reason;
 }
 
-/// Throws std::logic_error unless the calling fiber can wait for the end of `fiber`, or that has come.
-void check_joinable(const fiber_control& fiber) {
-  if (current_fiber() == &fiber) {
+}  // namespace
+
+void check_joinable(const fiber_control* fiber) {
+  if (current_fiber() == fiber) {
     throw std::logic_error("aramid: fiber::join: a fiber cannot join itself");
   }
-  if (ARAMID_UNLIKELY(!fiber.life.done() && of_another_process(fiber))) {
+  if (ARAMID_UNLIKELY(!fiber->life.done() && of_another_process(*fiber))) {
     throw std::logic_error("aramid: fiber::join: the fiber is one of the process that forked this one");
   }
 }
 
-}  // namespace
-
-bool observe_end(fiber_control* fiber, join_observer& observer) {
-  check_joinable(*fiber);
-  return link_observer(*fiber, observer);
-}
+bool observe_end(fiber_control* fiber, join_observer& observer) noexcept { return link_observer(*fiber, observer); }
 
 bool wait_fiber(fiber_control* fiber, time_point deadline) {
-  check_joinable(*fiber);
+  check_joinable(fiber);
   enter_wait();
   // acquire: pairs with announce_end.
   if (fiber->life.done()) {

@@ -11,16 +11,27 @@ void begin_anew() noexcept {
   abandon_controls();
   abandon_thread_state();
   abandon_condition_locks();
-  abandon_local_places();
   abandon_quit_dumps();
   abandon_hog_reports();
+  unlock_local_places();
+  unlock_log();
+}
+
+// Held across the fork, so that the child finds whole what they guard.
+void before_fork() noexcept {
+  lock_log();
+  lock_local_places();
+}
+
+void after_fork() noexcept {
+  unlock_local_places();
   unlock_log();
 }
 
 }  // namespace
 
 void watch_forks() noexcept {
-  static const bool watched = pthread_atfork(lock_log, unlock_log, begin_anew) == 0;
+  static const bool watched = pthread_atfork(before_fork, after_fork, begin_anew) == 0;
   (void)watched;
 }
 

@@ -29,10 +29,11 @@ inline constinit std::atomic<std::uint32_t> forks_seen{0};
 void abandon_controls() noexcept;         // all control blocks; what the child returns of them is ignored
 void abandon_thread_state() noexcept;     // the waiters of threads, and what the calling one was
 void abandon_condition_locks() noexcept;
-void abandon_local_places() noexcept;
 void abandon_quit_dumps() noexcept;
 void abandon_hog_reports() noexcept;
 void lock_log() noexcept;
 void unlock_log() noexcept;
+void lock_local_places() noexcept;
+void unlock_local_places() noexcept;
 
 }  // namespace aramid::inline v0::detail

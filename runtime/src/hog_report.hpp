@@ -6,7 +6,8 @@
 //   3. Who has asked has waited for that; it finds names for the addresses.
 //
 // The signal is SIGURG, as in Go: by default it does nothing, so one that comes too late harms nobody, and hardly any program uses it; a
-// handler that was there before is called if the signal was not ours. System calls that it interrupts are restarted.
+// handler that was there before is called if the signal was not ours. System calls that it interrupts are restarted, but for those that never are
+// (man 7 signal: poll, nanosleep, …).
 #pragma once
 
 #include <pthread.h>

@@ -86,16 +86,15 @@ void offload_pool::queue(offloaded& what) {
 }
 
 void offload_pool::start_thread() {
-  for (std::thread& each : ended_) {
-    each.join();
-  }
-  ended_.clear();
   const auto self = threads_.emplace(threads_.end());
   try {
     *self = std::thread([this, self] { serve(self); });
   } catch (const std::system_error& error) {
     threads_.erase(self);
     throw std::system_error(error.code(), "aramid: blocking: cannot make a thread");
+  } catch (...) {
+    threads_.erase(self);
+    throw;
   }
 }
 
@@ -128,7 +127,11 @@ void offload_pool::stop() noexcept {
     all.splice(all.end(), threads_);
     all.splice(all.end(), ended_);
   }
-  for (std::thread& each : all) {
+  join_all(all);
+}
+
+void offload_pool::join_all(thread_list& threads) noexcept {
+  for (std::thread& each : threads) {
     each.join();
   }
 }
@@ -150,7 +153,13 @@ void offload_pool::serve(thread_list::iterator self) noexcept {
     run(static_cast<offloaded&>(*queued_.first), lock);
   }
   if (!stopping_) {
+    // Each joins those before it, so that at most one is left for `stop`. Not with the lock, nor on a worker: destructors of thread_locals
+    // may take their time.
+    thread_list before;
+    before.splice(before.end(), ended_);
     ended_.splice(ended_.end(), threads_, self);
+    lock.unlock();
+    join_all(before);
   }
 }
 
@@ -180,6 +189,9 @@ void offload_pool::run(offloaded& what, std::unique_lock<std::mutex>& lock) noex
   own.context = share(what.caller->context);
   lock.unlock();
   what.run();
+  if (ARAMID_UNLIKELY(core_.of_another_process())) {
+    terminate_in_child(*what.caller);
+  }
   own.drop_context();
   lock.lock();
   running_.remove(what);

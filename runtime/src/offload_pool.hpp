@@ -9,7 +9,7 @@
 //        running    and waits again, with another token that nothing but 3 claims; before that it asks the call to stop
 //        done       as if it had been woken by 3, whose claim has lost
 //
-// A thread that has been idle for ten seconds ends; whoever makes the next one, or the end of the runtime, joins it. The lock is held
+// A thread that has been idle for ten seconds ends; the next one to do so, or the end of the runtime, joins it. The lock is held
 // for a few instructions by either side, but for the making of a thread (20 µs).
 #pragma once
 
@@ -60,6 +60,7 @@ private:
 
   void queue(offloaded& what);
   void start_thread();
+  static void join_all(thread_list& threads) noexcept;
   void serve(thread_list::iterator self) noexcept;
   void run(offloaded& what, std::unique_lock<std::mutex>& lock) noexcept;
   bool wait_for_call(std::unique_lock<std::mutex>& lock) noexcept;

@@ -16,6 +16,7 @@
 #include "cpu_count.hpp"
 #include "futex.hpp"
 #include "futex_driver.hpp"
+#include "hog_report.hpp"
 #include "log.hpp"
 #include "overflow.hpp"
 #include "thread_state.hpp"
@@ -112,9 +113,12 @@ void runtime_core::start() {
   }
 }
 
-std::optional<pthread_t> runtime_core::thread_of(unsigned index) const noexcept {
-  // Written by `start` before any fiber runs, and by `end_threads` when none lives.
-  return index < threads_.size() ? std::optional(const_cast<std::thread&>(threads_[index]).native_handle()) : std::nullopt;
+std::optional<running_fiber> runtime_core::ask_what_runs_on(unsigned index) const noexcept {
+  const std::lock_guard lock(threads_lock_);
+  if (index >= threads_.size() || worker_at(index).asleep()) {
+    return std::nullopt;
+  }
+  return ask_what_runs(const_cast<std::thread&>(threads_[index]).native_handle());
 }
 
 bool runtime_core::waits_for_nothing() const noexcept {
@@ -154,10 +158,14 @@ void runtime_core::end_threads() noexcept {
   for (const auto& each : workers_) {
     each->wake();
   }
-  for (std::thread& each : threads_) {
+  std::vector<std::thread> ending;
+  {
+    const std::lock_guard lock(threads_lock_);
+    ending.swap(threads_);
+  }
+  for (std::thread& each : ending) {
     each.join();
   }
-  threads_.clear();
   offloads_.stop();
   gate_.wait_for_guests();
 }
@@ -332,7 +340,7 @@ statistics runtime_core::stats() const {
       sum.stacks += pool.made();
     }
   }
-  sum.blocking_threads = offloads_.threads();
+  sum.blocking_threads = of_another_process() ? 0 : offloads_.threads();
   sum.workers = worker_count();
   sum.driver = workers_.front()->current_driver().name();
   return sum;

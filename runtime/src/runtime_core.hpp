@@ -33,6 +33,8 @@
 
 namespace aramid::inline v0::detail {
 
+struct running_fiber;
+
 class runtime_core : public std::enable_shared_from_this<runtime_core> {
 public:
   enum class mode : bool { threads, stepped };
@@ -78,8 +80,8 @@ public:
   [[nodiscard]] offload_pool& offloads() noexcept { return offloads_; }
   [[nodiscard]] const offload_pool& offloads() const noexcept { return offloads_; }
 
-  /// The thread of a worker; nullopt in a stepped runtime.
-  [[nodiscard]] std::optional<pthread_t> thread_of(unsigned index) const noexcept;
+  /// What runs on a worker's thread; nullopt if it sleeps, does not answer, or has no thread. Any thread; blocks for 50 ms at most.
+  [[nodiscard]] std::optional<running_fiber> ask_what_runs_on(unsigned index) const noexcept;
 
   /// Whether fibers live and nothing that the runtime knows of will wake one. Meaningful while every worker sleeps.
   [[nodiscard]] bool waits_for_nothing() const noexcept;
@@ -115,7 +117,8 @@ private:
   std::atomic<bool> does_io_{false};              // written under the lock; release, after every worker has its driver
 
   std::vector<std::unique_ptr<worker>> workers_;  // constant once made
-  std::vector<std::thread> threads_;
+  mutable std::mutex threads_lock_;   // of those that look at them besides `start` and `stop`
+  std::vector<std::thread> threads_;  // under the lock once they run
   offload_pool offloads_;
   watchdog watchdog_;
   quit_dump quit_dump_;

@@ -34,6 +34,7 @@ constinit waiter_pool idle_waiters;
 void give_back(void* value) noexcept {
   auto* const gone = static_cast<thread_waiter*>(value);
   gone->drop_locals();
+  gone->drop_context();
   // Whatever runs later on this thread (destructors of other keys) makes itself a new one.
   if (state.current == gone) {
     state.current = nullptr;
@@ -131,9 +132,15 @@ void abandon_thread_state() noexcept {
   idle_waiters.free = nullptr;
   idle_waiters.lock.unlock();
   if (state.on != nullptr) {
+    auto* const forked = static_cast<fiber_control*>(current_fiber());
     state.entered = &state.on->core;
     state.on = nullptr;
     state.current = nullptr;
+    if (forked != nullptr && forked->any()) {
+      // It is this thread now that ends the bindings.
+      static_cast<belongings&>(static_cast<thread_waiter&>(use_own())) = std::move(static_cast<belongings&>(*forked));
+      forked->context = nullptr;
+    }
   }
 }
 

@@ -124,7 +124,7 @@ bool watchdog::sleep_until_activity(time_point deadline) noexcept {
     wait(asleep, deadline);
   }
   expected = asleep;
-  return word_.compare_exchange_strong(expected, ticking, std::memory_order_relaxed) && everybody_sleeps();
+  return word_.compare_exchange_strong(expected, ticking, std::memory_order_relaxed) && clock::now() >= deadline && everybody_sleeps();
 }
 
 void watchdog::report_deadlock() noexcept {

@@ -139,8 +139,8 @@ public:
   /// Called by a peer: serves the timers and the driver of `victim`, whose thread is stuck in a fiber.
   bool help(worker& victim) noexcept;
 
-  /// The fiber that runs on it, or nullptr: its scheduler does. Its own thread only.
-  [[nodiscard]] const waiter* running() const noexcept { return state_->current; }
+  /// The fiber that runs on it; nullptr, or the thread's own waiter, if its scheduler does. Its own thread only.
+  [[nodiscard]] waiter* running() const noexcept { return state_->current; }
 
   [[nodiscard]] bool stepped() const noexcept { return stepped_; }
   [[nodiscard]] timer_wheel& timers() noexcept { return timers_; }

@@ -241,7 +241,7 @@ public:
   explicit watched_case(Args&&... args) : real_(std::forward<Args>(args)...) {}
 
   bool attempt() override { return real_.attempt(); }
-  publication publish(aramid::parker& wait) override {
+  publication publish(aramid::parker& wait) noexcept override {
     const publication outcome = real_.publish(wait);
     const heap::untracked scope;
     outcomes_met.insert(outcome);

@@ -54,16 +54,44 @@ bool throws_cancelled(Fn fn) {
 
 TEST_P(cancel_test, a_scope_swallows_its_own_cancellation) {
   on_fiber_and_thread([] {
+    cancel_scope never;
+    EXPECT_FALSE(never.cancel_requested());
+    EXPECT_TRUE(never.run([] { this_fiber::yield(); }));
     cancel_scope scope;
-    EXPECT_FALSE(scope.cancel_requested());
-    EXPECT_TRUE(scope.run([] { this_fiber::yield(); }));
     scope.cancel();
     scope.cancel();
     EXPECT_TRUE(scope.cancel_requested());
     EXPECT_FALSE(scope.deadline_expired());
     EXPECT_FALSE(scope.run([] { this_fiber::yield(); }));
-    EXPECT_TRUE(scope.run([] {}));  // comes to its end without a wait
-    EXPECT_THROW(scope.run([] { throw std::runtime_error("other"); }), std::runtime_error);
+    cancel_scope unnoticed;
+    unnoticed.cancel();
+    EXPECT_TRUE(unnoticed.run([] {}));  // comes to its end without a wait
+    cancel_scope failing;
+    failing.cancel();
+    EXPECT_THROW(failing.run([] { throw std::runtime_error("other"); }), std::runtime_error);
+  });
+}
+
+TEST_P(cancel_test, a_scope_ends_with_its_run) {
+  on_fiber_and_thread([] {
+    cancel_scope scope;
+    cancel_scope outer_of_none;
+    EXPECT_FALSE(scope.run([&] {
+      scope.cancel();
+      this_fiber::yield();
+    }));
+    this_fiber::yield();  // is covered by it no more
+    scope.cancel();
+    outer_of_none.cancel();
+    EXPECT_TRUE(throws_cancelled([] { this_fiber::yield(); }));
+    EXPECT_TRUE(scope.cancel_requested());
+    EXPECT_THROW(scope.run([] {}), std::logic_error);
+    // In any order, and by an exception.
+    cancel_scope left;
+    cancel_scope right;
+    EXPECT_THROW(left.run([] { throw std::runtime_error("other"); }), std::runtime_error);
+    right.cancel();
+    left.cancel();
   });
 }
 
@@ -264,10 +292,9 @@ TEST_P(cancel_test, scopes_inside_a_shield_work_as_ever) {
     outer.cancel();
     EXPECT_EQ(shield::run([] {
                 this_fiber::yield();
+                EXPECT_TRUE(cancel_scope().run([] { this_fiber::yield(); }));
                 cancel_scope inner;
-                EXPECT_TRUE(inner.run([] { this_fiber::yield(); }));
                 inner.cancel();
-                EXPECT_FALSE(inner.run([] { this_fiber::yield(); }));
                 {
                   const shield second;
                   this_fiber::yield();
@@ -320,7 +347,9 @@ TEST_P(cancel_test, is_never_thrown_while_unwinding) {
       this_fiber::yield();
     }));
     // An exception of somebody else's, too.
-    EXPECT_THROW(scope.run([] {
+    cancel_scope another;
+    another.cancel();
+    EXPECT_THROW(another.run([] {
       const waits a;
       throw std::runtime_error("x");
     }),

@@ -141,7 +141,7 @@ TEST_P(dump_test, says_what_each_waits_for_and_where) {
         return false;
       }
     }
-    return true;
+    return dump.find("inside blocking()") != std::string::npos;
   })) << dump;
   std::ostringstream address;
   address << static_cast<const void*>(&numbers);

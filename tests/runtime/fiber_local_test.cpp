@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -152,6 +153,32 @@ TEST_P(fiber_local_test, a_variable_may_go_before_the_values_and_its_place_come_
         // A place is used again, and what lay there is destroyed: values do not pile up.
         EXPECT_LE(counted::alive(), 2);
       }
+    }).join();
+    EXPECT_EQ(counted::alive(), 0);
+  });
+}
+
+/// Makes a value of `next` when it goes.
+struct makes_another_when_it_goes {
+  const std::optional<fiber_local<counted>>* next;
+  ~makes_another_when_it_goes() {
+    if (next != nullptr && next->has_value()) {
+      (void)(**next).get();
+    }
+  }
+};
+
+TEST_P(fiber_local_test, a_value_that_takes_a_place_may_be_asked_for_by_the_one_that_was_there) {
+  run([] {
+    std::optional<fiber_local<counted>> second;
+    spawn([&] {
+      {
+        const fiber_local<std::unique_ptr<makes_another_when_it_goes>> first;
+        first.get().reset(new makes_another_when_it_goes{&second});
+      }
+      second.emplace();  // in the same place
+      (void)second->get();
+      EXPECT_LE(counted::alive(), 2);
     }).join();
     EXPECT_EQ(counted::alive(), 0);
   });

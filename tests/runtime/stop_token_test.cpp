@@ -15,6 +15,7 @@
 #include <aramid/channel_ends.hpp>
 #include <aramid/event.hpp>
 #include <aramid/fiber.hpp>
+#include <aramid/fiber_local.hpp>
 #include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 
@@ -156,6 +157,85 @@ TEST_P(stop_token_test, a_token_outlives_its_fiber) {
     spawn([&] { token = this_fiber::get_stop_token(); }).join();
     EXPECT_FALSE(token.stop_requested());
     EXPECT_FALSE(token.stop_possible());  // its source has gone
+  });
+}
+
+// Their sources were chained through each other once, and the last to go took the others along on its stack.
+TEST_P(stop_token_test, ten_thousand_are_asked_at_once_and_the_last_to_go_is_none_the_worse) {
+  run([] {
+    const int count = scaled(20'000, 200);
+    task_group group;
+    event all_begun;
+    event others_gone;
+    std::atomic<int> begun = 0;
+    std::atomic<int> heard = 0;
+    const auto listens = [&] {
+      const std::stop_callback callback(this_fiber::get_stop_token(), [&] { ++heard; });
+      if (++begun == count) {
+        all_begun.set();
+      }
+      sleep_until_cancelled();
+    };
+    group.spawn([&] {
+      const shield through;
+      (void)this_fiber::get_stop_token();
+      others_gone.wait();
+    });
+    this_fiber::yield();
+    for (int i = 0; i != count; ++i) {
+      group.spawn(listens);
+    }
+    all_begun.wait();
+    group.cancel();
+    EXPECT_EQ(heard, count);
+    EXPECT_TRUE(eventually([&] { return group.size() == 1; }));
+    others_gone.set();
+    group.join();
+  });
+}
+
+// Hooks, callbacks and destructors run on a fiber that has ended. What they make must not go to whoever gets its control block next.
+TEST_P(stop_token_test, what_is_made_behind_the_end_of_a_fiber_goes_with_it) {
+  run([] {
+    const fiber_local<counted> local;
+    const auto later_fibers_find_nothing = [&] {
+      for (int i = 0; i != 200; ++i) {
+        spawn([&] {
+          EXPECT_EQ(local.find(), nullptr);
+          EXPECT_FALSE(this_fiber::get_stop_token().stop_requested());
+        }).join();
+      }
+    };
+    for (int round = 0; round != 20; ++round) {
+      event called;
+      auto ends = spawn([] {});
+      ends.on_done([&] {
+        (void)local.get();
+        (void)this_fiber::get_stop_token();
+        called.set();
+      });
+      ends.join();
+      called.wait();
+      ends = {};
+      {
+        task_group group(on_error::isolate, [&](const std::exception_ptr&) {
+          (void)local.get();
+          (void)this_fiber::get_stop_token();
+        });
+        auto fails = group.spawn([] {
+          try {
+            sleep_until_cancelled();
+          } catch (...) {
+            throw std::runtime_error("on purpose");
+          }
+        });
+        this_fiber::yield();
+        group.cancel();
+        group.join();
+      }
+      EXPECT_TRUE(eventually([] { return counted::alive() == 0; }));
+    }
+    later_fibers_find_nothing();
   });
 }
 

@@ -291,8 +291,7 @@ TEST_P(timeout_test, deadline_scopes_tell_who_it_was) {
     EXPECT_FALSE(by_deadline.run(never));
     EXPECT_TRUE(by_deadline.deadline_expired());
     EXPECT_TRUE(by_deadline.cancel_requested());
-    // It stays expired.
-    EXPECT_FALSE(by_deadline.run([] { this_fiber::yield(); }));
+    this_fiber::yield();  // is covered by it no more
 
     const auto by_hand = std::make_unique<cancel_scope>(time_point::max());
     by_hand->cancel();

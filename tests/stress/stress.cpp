@@ -8,9 +8,9 @@
 #include <functional>
 #include <iostream>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <random>
-#include <ranges>
 #include <shared_mutex>
 #include <stop_token>
 #include <thread>
@@ -197,7 +197,9 @@ void stay_oneself(stage& s, dice& d) {
 void map_some(stage& s, dice& d) {
   const int inputs = d.below(20);
   fiber_pool pool(static_cast<std::size_t>(1 + d.below(4)));
-  auto results = pool.map_unordered(std::views::iota(1, 1 + inputs), [](int n) {
+  std::vector<int> counted(static_cast<std::size_t>(inputs));
+  std::iota(counted.begin(), counted.end(), 1);
+  auto results = pool.map_unordered(counted, [](int n) {
     this_fiber::yield();
     return static_cast<std::uint64_t>(n);
   });

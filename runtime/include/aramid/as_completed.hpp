@@ -107,6 +107,9 @@ public:
     }
   }
 
+  completions(const completions&) = delete;
+  completions& operator=(const completions&) = delete;
+
   class iterator {
   public:
     using iterator_concept = std::input_iterator_tag;

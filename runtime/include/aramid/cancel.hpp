@@ -52,6 +52,9 @@ protected:
   ~scope_link();
 
   void request() noexcept;
+  /// It covers nothing any more.
+  void leave() noexcept;
+  void refuse_if_left() const;
   [[nodiscard]] bool requested() const noexcept;
   [[nodiscard]] bool expired() const noexcept;
   /// Requested, and no effective request lies outside of it.
@@ -65,6 +68,7 @@ private:
   scope_link* inner_ = nullptr;
   const time_point deadline_;
   const kind kind_;
+  bool left_ = false;                  // the owner only, as is the next
   bool expired_ = false;               // the deadline is what requested it; the owner only
   std::atomic<bool> requested_{false};  // written under the owner's chain lock, read by anybody
 };
@@ -72,7 +76,7 @@ private:
 }  // namespace detail
 
 /// A stretch of code that can be cancelled on its own. Lives on the stack of the fiber (or thread) that makes it, and
-/// covers what that fiber does until it is destroyed. Scopes nest.
+/// covers what that fiber does until its `run` has ended, or it is destroyed. Scopes nest.
 /// Threads: `cancel` and `cancel_requested` from any, while the scope lives; the rest from its own fiber.
 class ARAMID_API cancel_scope : private detail::scope_link {
 public:
@@ -89,11 +93,12 @@ public:
   /// Whether it was the deadline that cancelled the scope.
   [[nodiscard]] bool deadline_expired() const noexcept { return expired(); }
 
-  /// Runs `fn` and swallows this scope's own cancellation.
+  /// Runs `fn`, swallows this scope's own cancellation, and ends the scope: what comes behind is not covered by it.
   /// Returns: whether `fn` came to its end.
-  /// Throws:  what `fn` throws; `cancelled` if an outer scope or the fiber itself is cancelled.
+  /// Throws:  what `fn` throws; `cancelled` if an outer scope or the fiber itself is cancelled; std::logic_error if it has run before.
   template <class Fn>
   bool run(Fn&& fn) {
+    const ending end(*this);
     try {
       std::invoke(std::forward<Fn>(fn));
       return true;
@@ -107,6 +112,13 @@ public:
 
   /// Whether a `cancelled` that leaves this scope is this scope's own: it was cancelled, and nothing outside it is.
   [[nodiscard]] bool swallows() const noexcept;
+
+private:
+  struct ending {
+    explicit ending(cancel_scope& of) : scope(of) { of.refuse_if_left(); }
+    ~ending() { scope.leave(); }
+    cancel_scope& scope;
+  };
 };
 
 /// While one lives, cancellation that comes from outside of it is not seen: for clean-up that must suspend. Scopes made

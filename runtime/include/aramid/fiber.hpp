@@ -114,7 +114,7 @@ inline void checkpoint() { enter_wait(); }
 
 /// For code that knows std::stop_token: one that is asked to stop when the fiber is cancelled as a whole (by its handle, its group or
 /// the end of its runtime; scopes and deadlines inside the fiber end its waits only). Its source is made at the first call. What listens
-/// to it is called by whoever cancels, and must not suspend. On a thread that is no fiber: a token that is never asked.
+/// to it is called by whoever cancels, and must not suspend nor stop a runtime. On a thread that is no fiber: a token that is never asked.
 /// Suspends: never. Throws: std::bad_alloc.
 [[nodiscard]] ARAMID_API std::stop_token get_stop_token();
 
@@ -123,8 +123,17 @@ inline void checkpoint() { enter_wait(); }
 /// As `spawn`, but the fiber waits for `delay` before it calls anything. Cancelled meanwhile, it never does. threading.Timer, gevent's
 /// spawn_later.
 template <class Rep, class Period, class Fn, class... Args>
+  requires(!std::is_same_v<std::decay_t<Fn>, fiber_options>)
 fiber<detail::spawn_result<Fn, Args...>> spawn_after(std::chrono::duration<Rep, Period> delay, Fn&& fn, Args&&... args) {
+  return spawn_after(fiber_options{}, delay, std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+
+/// As above, with a name, a stack size, or pinned.
+template <class Rep, class Period, class Fn, class... Args>
+fiber<detail::spawn_result<Fn, Args...>> spawn_after(const fiber_options& options, std::chrono::duration<Rep, Period> delay, Fn&& fn,
+                                                     Args&&... args) {
   return spawn(
+      options,
       [start = detail::deadline_after(detail::clamped(delay))](auto&& call, auto&&... with) -> decltype(auto) {
         this_fiber::sleep_until(start);
         return std::invoke(std::forward<decltype(call)>(call), std::forward<decltype(with)>(with)...);

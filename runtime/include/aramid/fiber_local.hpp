@@ -24,7 +24,8 @@ namespace aramid::inline v0 {
 
 /// A variable of which each fiber (and each other thread) has a value of its own, made when it first asks for it. The values of a
 /// fiber are destroyed by itself when it has ended, the newest first; there their destructors may suspend and are shielded.
-/// Values that are there when the variable is destroyed stay until their fibers end.
+/// Values that are there when the variable is destroyed stay until their fibers end, or make a value of a variable that came later; those of
+/// the main thread are not destroyed.
 /// Threads: any, fibers and others; each sees its own value only.
 template <class T>
 class fiber_local {

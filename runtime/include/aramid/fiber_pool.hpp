@@ -15,6 +15,7 @@
 #include <optional>
 #include <ranges>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -33,12 +34,8 @@ namespace aramid::inline v0 {
 ///          pool that submits to it may wait for itself, if all others do so too.
 class fiber_pool {
 public:
-  /// Throws: std::invalid_argument if `limit` is 0.
-  explicit fiber_pool(std::size_t limit) : limit_(limit), places_(static_cast<std::ptrdiff_t>(limit)) {
-    if (limit == 0) {
-      throw std::invalid_argument("aramid: fiber_pool: a limit of 0 lets nothing run");
-    }
-  }
+  /// Throws: std::invalid_argument if `limit` is 0, or more than a semaphore has permits.
+  explicit fiber_pool(std::size_t limit) : limit_(checked(limit)), places_(static_cast<std::ptrdiff_t>(limit)) {}
 
   /// Cancels and joins what still runs.
   /// Suspends: until all of it has ended. Cancels: never (shielded).
@@ -49,7 +46,7 @@ public:
 
   /// Runs `fn(args…)`, copied as std::thread copies, on a fiber of the pool.
   /// Suspends: while `limit()` fibers of it live. Cancels: throws aramid::cancelled; nothing has been submitted.
-  /// Throws:   std::bad_alloc; what copying throws.
+  /// Throws:   std::bad_alloc; what copying throws; std::logic_error if the pool was made outside of any runtime.
   template <class Fn, class... Args>
   task<detail::spawn_result<Fn, Args...>> submit(Fn&& fn, Args&&... args) {
     places_.acquire();
@@ -66,25 +63,22 @@ public:
   }
 
   /// The results of `fn(input)` for each of `inputs`, in their order, as an input range. Lazy: inputs are taken, one for each free place
-  /// of the pool, as results are asked for; so there are never more than `limit()` of them in hand, however many come. A fiber gets a copy of
-  /// its input; `fn` is shared by them, and must stand being called by several at once. The range must go before the pool
-  /// does; if it goes before its end, it cancels and joins what it has begun.
+  /// of the pool, as results are asked for; so there are never more than `limit()` of them in hand, however many come. `inputs` is referred to, or
+  /// taken over if it is a temporary. A fiber gets a copy of its input; `fn` is shared by them, and must stand being called by several at once. Inputs that have to be waited for (a channel)
+  /// hold results back until the pool is full or they end. The range must go before the pool does; if it goes before its end, it cancels and joins what it has begun.
   /// Suspends: in begin() and at each step, until the next result is there.
   /// Cancels:  there, throws aramid::cancelled; no result is lost.
   /// Throws:   there, what `fn` threw for that input (the next step goes on with the next), and what `inputs` throws.
   /// Returns:  a range of what `fn` returns; of std::monostate where that is nothing.
   template <std::ranges::input_range Inputs, class Fn>
-    requires std::ranges::viewable_range<Inputs>
   [[nodiscard]] auto map(Inputs&& inputs, Fn&& fn) {
-    return mapping<Inputs, Fn, detail::in_order>(*this, std::views::all(std::forward<Inputs>(inputs)), std::forward<Fn>(fn));
+    return mapping<Inputs, Fn, detail::in_order>(*this, std::forward<Inputs>(inputs), std::forward<Fn>(fn));
   }
 
   /// As `map`, but in the order in which the results come.
   template <std::ranges::input_range Inputs, class Fn>
-    requires std::ranges::viewable_range<Inputs>
   [[nodiscard]] auto map_unordered(Inputs&& inputs, Fn&& fn) {
-    return mapping<Inputs, Fn, detail::by_completion>(*this, std::views::all(std::forward<Inputs>(inputs)),
-                                                      std::forward<Fn>(fn));
+    return mapping<Inputs, Fn, detail::by_completion>(*this, std::forward<Inputs>(inputs), std::forward<Fn>(fn));
   }
 
   /// Waits until nothing that was submitted runs any more.
@@ -103,7 +97,7 @@ private:
   friend class detail::mapping;
 
   template <class Inputs, class Fn, template <class> class Order>
-  using mapping = detail::mapping<fiber_pool, std::views::all_t<Inputs>, std::decay_t<Fn>, Order>;
+  using mapping = detail::mapping<fiber_pool, Inputs, std::decay_t<Fn>, Order>;
 
   /// A permit. It goes with the callable, which is destroyed whether it has run or not.
   class place {
@@ -120,6 +114,13 @@ private:
   private:
     counting_semaphore<>* of_;
   };
+
+  static std::size_t checked(std::size_t limit) {
+    if (limit == 0 || limit > static_cast<std::size_t>(counting_semaphore<>::max())) {
+      throw std::invalid_argument("aramid: fiber_pool: a limit of " + std::to_string(limit));
+    }
+    return limit;
+  }
 
   template <class Fn, class... Args>
   task<detail::spawn_result<Fn, Args...>> start(place taken, Fn&& fn, Args&&... args) {

@@ -55,7 +55,7 @@ public:
     from_.lock_.lock();
     return get();
   }
-  publication publish(parker& wait) override {
+  publication publish(parker& wait) noexcept override {
     from_.lock_.lock();
     if (from_.closed_ || !from_.buffer_.empty() || from_.senders_.holds_another_than(wait.token())) {
       const publication result = perform_instead(wait, [this] { return get(); });
@@ -104,7 +104,7 @@ public:
     to_.lock_.lock();
     return put();
   }
-  publication publish(parker& wait) override {
+  publication publish(parker& wait) noexcept override {
     to_.lock_.lock();
     if (to_.closed_ || !to_.buffer_.full() || to_.receivers_.holds_another_than(wait.token())) {
       const publication result = perform_instead(wait, [this] { return put(); });
@@ -160,7 +160,7 @@ public:
   event_case(event& which, Fn fn) : which_(which), fn_(std::move(fn)) {}
 
   bool attempt() override { return which_.is_set(); }
-  publication publish(parker& wait) override {
+  publication publish(parker& wait) noexcept override {
     me_.token = wait.token();
     me_.claimed = false;
     const auto is_set = [this] { return which_.set_.load(std::memory_order_relaxed); };
@@ -202,7 +202,7 @@ public:
   deadline_case(time_point deadline, Fn fn) : deadline_(deadline), fn_(std::move(fn)) {}
 
   bool attempt() override { return false; }
-  publication publish(parker&) override { return publication::queued; }
+  publication publish(parker&) noexcept override { return publication::queued; }
   void withdraw() noexcept override {}
   [[nodiscard]] bool chosen() const noexcept override { return false; }
   [[nodiscard]] time_point deadline() const noexcept override { return deadline_; }

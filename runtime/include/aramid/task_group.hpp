@@ -96,7 +96,8 @@ private:
   std::unique_ptr<detail::group_core, void (*)(detail::group_core*)> core_;
 };
 
-/// Runs `fn(group)`, joins the group, and returns what `fn` returned.
+/// Runs `fn(group)`, joins the group, and returns what `fn` returned. What children refer to must outlive the call: the variables of `fn` are gone
+/// before the group is joined.
 /// Suspends: until `fn` has returned and every child has ended.
 /// Cancels:  cancels and joins the children, then throws aramid::cancelled.
 /// Returns:  what `fn` returned; in `errors` all failures, the one that is thrown first.

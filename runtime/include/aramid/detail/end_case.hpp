@@ -14,8 +14,14 @@ public:
   template <class T>
   end_case(const fiber_handle<T>& which, const char* operation) : which_(handle_access::fiber_of(which, operation)) {}
 
-  bool attempt() override { return fiber_done(which_); }
-  publication publish(parker& wait) override {
+  bool attempt() override {
+    if (fiber_done(which_)) {
+      return true;
+    }
+    check_joinable(which_);
+    return false;
+  }
+  publication publish(parker& wait) noexcept override {
     me_.token = wait.token();
     me_.claimed = false;
     return observe_end(which_, me_) ? publication::queued : perform_instead(wait, [] { return true; });

@@ -83,8 +83,10 @@ ARAMID_API fiber_id id_of(const fiber_control* fiber) noexcept;
 ARAMID_API void on_fiber_done(fiber_control* fiber, std::function<void()> callback);
 /// Waits for the end; false if `deadline` came first. Throws std::logic_error on a self-join.
 ARAMID_API bool wait_fiber(fiber_control* fiber, time_point deadline);
+/// Throws std::logic_error unless the caller can wait for the end of `fiber`, or that has come.
+ARAMID_API void check_joinable(const fiber_control* fiber);
 /// Links `observer`, whose token is set. Returns false if the fiber has ended.
-ARAMID_API bool observe_end(fiber_control* fiber, join_observer& observer);
+ARAMID_API bool observe_end(fiber_control* fiber, join_observer& observer) noexcept;
 ARAMID_API void stop_observing(fiber_control* fiber, join_observer& observer) noexcept;
 /// Returns if the fiber returned; else throws what it threw, or fiber_cancelled.
 ARAMID_API void check_outcome(fiber_control* fiber);

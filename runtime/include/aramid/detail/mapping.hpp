@@ -1,6 +1,6 @@
 // What fiber_pool::map and map_unordered return: a range that spawns as it is read.
 //
-// A step: (1) as long as the pool has a place and there is an input, a fiber is begun for it; if none of the mapping's own is in hand, it waits
+// A step: (1) as long as there is an input and the pool has a place, a fiber is begun for it; if none of the mapping's own is in hand, it waits
 // for the place. (2) It waits for one of its fibers: the oldest, or whichever ends first. (3) It joins that one. What is waited for stays
 // in hand until it has been joined, so a step that is cancelled can be taken again.
 #pragma once
@@ -112,6 +112,7 @@ private:
   std::optional<std::size_t> current_;
 };
 
+/// `Inputs` is a range, or a reference to one. (No std::views: clang 14 does not compile those of libstdc++ 12.)
 template <class Pool, class Inputs, class Fn, template <class> class Order>
 class mapping {
   using input = std::ranges::range_value_t<Inputs>;
@@ -120,7 +121,8 @@ class mapping {
 public:
   using result = std::conditional_t<std::is_void_v<returned>, std::monostate, returned>;
 
-  mapping(Pool& pool, Inputs inputs, Fn fn) : pool_(pool), inputs_(std::move(inputs)), fn_(std::move(fn)), tasks_(pool.limit()) {}
+  mapping(Pool& pool, Inputs&& inputs, Fn fn)
+      : pool_(pool), inputs_(std::forward<Inputs>(inputs)), fn_(std::move(fn)), tasks_(pool.limit()) {}
 
   mapping(const mapping&) = delete;
   mapping& operator=(const mapping&) = delete;
@@ -151,7 +153,7 @@ public:
     friend bool operator==(const iterator& it, std::default_sentinel_t) noexcept { return it.is_over(); }
 
   private:
-    [[nodiscard]] bool is_over() const noexcept { return !of_->current_.has_value(); }
+    [[nodiscard]] bool is_over() const noexcept { return of_->over_; }
 
     mapping* of_;
   };
@@ -166,9 +168,10 @@ private:
   };
 
   void step() {
-    begin_more();
     current_.reset();
+    begin_more();
     if (tasks_.empty()) {
+      over_ = true;
       return;
     }
     task<result>& next = tasks_.next();
@@ -184,6 +187,7 @@ private:
   }
 
   void begin_more() {
+    // The input is asked first: that may wait, and a place that is held meanwhile would be missed.
     while (tasks_.size() != pool_.limit() && has_input()) {
       if (tasks_.empty()) {
         pool_.places_.acquire();
@@ -191,8 +195,6 @@ private:
         return;
       }
       typename Pool::place taken(pool_.places_);
-      input next = **place_;
-      ++*place_;
       tasks_.add([&] {
         return pool_.start(
             std::move(taken),
@@ -204,22 +206,29 @@ private:
                 return std::invoke(fn_, std::move(of));
               }
             },
-            std::move(next));
+            input(**place_));
       });
+      used_ = true;
     }
   }
 
+  /// Goes on to the next input if the one at `place_` has been given to a fiber. A step there that throws, or is cancelled, is taken again.
   bool has_input() {
     if (!place_) {
       place_.emplace(std::ranges::begin(inputs_));
+    } else if (used_) {
+      ++*place_;
     }
+    used_ = false;
     return *place_ != std::ranges::end(inputs_);
   }
 
   Pool& pool_;
   Inputs inputs_;
   Fn fn_;
-  std::optional<std::ranges::iterator_t<Inputs>> place_;  // of the next one
+  std::optional<std::ranges::iterator_t<Inputs>> place_;
+  bool used_ = false;  // the input there
+  bool over_ = false;
   std::optional<holder> current_;
   Order<result> tasks_;  // the first to go: its fibers use what is above
 };

@@ -28,10 +28,10 @@ enum class publication : unsigned char { queued, performed, lost, retry };
 /// Lies on the stack of whoever selects.
 class ARAMID_API select_case {
 public:
-  /// Goes on if that needs no waiting. Returns whether it did.
+  /// Goes on if that needs no waiting. Returns whether it did. What can throw does so here, before anything has been published.
   virtual bool attempt() = 0;
   /// Step 2, with the token of `wait`.
-  virtual publication publish(parker& wait) = 0;
+  virtual publication publish(parker& wait) noexcept = 0;
   /// Step 4.
   virtual void withdraw() noexcept = 0;
   /// Step 5.
