@@ -307,11 +307,14 @@ TEST_P(file_io, cancellation_is_seen_on_entry_and_the_position_stays) {
   run([&] {
     file f = file::open(path("f"), {.read = true, .write = true});
     std::array<std::byte, 4> buffer;
-    cancel_scope scope;
-    scope.cancel();
-    EXPECT_FALSE(scope.run([&] { f.read_some(buffer); }));
-    EXPECT_FALSE(scope.run([&] { f.write_all("lost"); }));
-    EXPECT_FALSE(scope.run([&] { (void)file::open(path("f")); }));
+    const auto comes_to_its_end_cancelled = [](auto fn) {
+      cancel_scope scope;
+      scope.cancel();
+      return scope.run(fn);
+    };
+    EXPECT_FALSE(comes_to_its_end_cancelled([&] { f.read_some(buffer); }));
+    EXPECT_FALSE(comes_to_its_end_cancelled([&] { f.write_all("lost"); }));
+    EXPECT_FALSE(comes_to_its_end_cancelled([&] { (void)file::open(path("f")); }));
     EXPECT_EQ(f.position(), 0U);
   });
   EXPECT_EQ(content(path("f")), "content");
