@@ -1,4 +1,4 @@
-// The synchronisation primitives, and `select`, under thousands of seeds, stepped on one thread: random uses of all of them, with deadlines and
+// The synchronisation primitives, `select`, pools, stop tokens and bindings, under thousands of seeds, stepped on one thread: random uses of all of them, with deadlines and
 // cancellations, counted. A lost wake leaves the simulation stuck; a lost or doubled permit, share or arrival breaks a count.
 #include <gtest/gtest.h>
 
@@ -10,6 +10,7 @@
 #include <optional>
 #include <random>
 #include <shared_mutex>
+#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,8 @@
 #include <aramid/channel.hpp>
 #include <aramid/event.hpp>
 #include <aramid/fiber.hpp>
+#include <aramid/fiber_local.hpp>
+#include <aramid/fiber_pool.hpp>
 #include <aramid/latch.hpp>
 #include <aramid/mutex.hpp>
 #include <aramid/promise.hpp>
@@ -140,7 +143,7 @@ private:
   }
 
   void act() {
-    switch (random_() % 11) {
+    switch (random_() % 15) {
       case 0: {
         permits_.acquire();
         hold(1);
@@ -205,6 +208,56 @@ private:
                on_send(out, item, [this, item] { sent_ += item; }), on_set(come_), on_join(helper), after(some_time()));
         break;
       }
+      case 11: {
+        fiber_pool pool(1 + random_() % 3);
+        const std::vector<int> inputs{1, 2, 3, 4};
+        int sum = 0;
+        for (const int each : pool.map_unordered(inputs, [this](int n) {
+               linger();
+               return n;
+             })) {
+          sum += each;
+        }
+        EXPECT_EQ(sum, 10);
+        break;
+      }
+      case 12: {
+        std::stop_source stop;
+        auto asks = aramid::spawn([this, stop]() mutable {
+          linger();
+          stop.request_stop();
+        });
+        channel<int>& one = channels_[random_() % 2];
+        if (random_() % 2 == 0) {
+          sent_ += one.send(7, stop.get_token()) == channel_status::ok ? 7 : 0;
+        } else {
+          received_ += one.receive(stop.get_token()).value_or(0);
+        }
+        break;
+      }
+      case 13: {
+        auto one = aramid::spawn([this] { linger(); });
+        auto other = aramid::spawn([this] {
+          linger();
+          linger();
+        });
+        const std::size_t first = wait_any(one, other);
+        EXPECT_TRUE(first == 0 ? one.done() : other.done());
+        wait_all(one, other);
+        break;
+      }
+      case 14: {
+        const std::uint64_t mine = random_();
+        const context_var<std::uint64_t>::binding bound(bound_, mine);
+        auto child = aramid::spawn([this, mine] {
+          linger();
+          EXPECT_EQ(bound_.get(), mine);
+        });
+        linger();
+        EXPECT_EQ(bound_.get(), mine);
+        child.wait();
+        break;
+      }
       default: {
         const std::lock_guard outer(own_);
         EXPECT_EQ(owners_, 0);
@@ -250,6 +303,7 @@ private:
   int phases_ = 0;
   barrier<count_phase> step_;
   int most_arrivals_ = 0;
+  context_var<std::uint64_t> bound_{0};
   std::array<channel<int>, 2> channels_{channel<int>(0), channel<int>(1)};
   long sent_ = 0;
   long received_ = 0;
