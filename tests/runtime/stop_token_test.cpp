@@ -208,12 +208,14 @@ TEST_P(stop_token_test, what_is_made_behind_the_end_of_a_fiber_goes_with_it) {
     };
     for (int round = 0; round != 20; ++round) {
       event called;
-      auto ends = spawn([] {});
+      event go;
+      auto ends = spawn([&] { go.wait(); });  // else it may be the caller who calls back
       ends.on_done([&] {
         (void)local.get();
         (void)this_fiber::get_stop_token();
         called.set();
       });
+      go.set();
       ends.join();
       called.wait();
       ends = {};
