@@ -166,6 +166,22 @@ void drop_local(const local_key& key) noexcept {
   }
 }
 
+// --- who is asked to stop ----------------------------------------------------------------------------------------------
+
+void stop_list::ask() noexcept {
+  belongings& own = current_belongings();
+  const bool asked_before = std::exchange(own.asks, true);  // by a listener
+  while (first_ != nullptr) {
+    const std::shared_ptr<stop_node> node = std::exchange(first_, std::move(first_->next));
+    node->source.request_stop();
+    node->asked.store(true, std::memory_order_release);
+    if (node->claimed != nullptr) {
+      node->claimed->deliver_claimed();
+    }
+  }
+  own.asks = asked_before;
+}
+
 // --- whose they are ----------------------------------------------------------------------------------------------------
 
 void belongings::drop_locals() noexcept {

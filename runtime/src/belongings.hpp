@@ -5,6 +5,7 @@
 // have let go of every lock, because whoever listens may do what he likes.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -45,25 +46,22 @@ private:
 /// A stop source, and its place in a list of those that are to be asked.
 struct stop_node {
   std::stop_source source;
+  std::atomic<bool> asked{false};  // release, when everybody who listens has been called
   // Written by the one who cancels its fiber first.
   std::shared_ptr<stop_node> next;
   waiter* claimed = nullptr;  // the fiber, if it stands still until it is told
 };
 
-/// Asks its members to stop when it is destroyed, after the locks that were taken later; then it lets their fibers go on. So whoever listens has
-/// been called before the fiber's wait throws.
+/// Asks its members to stop when it is destroyed, after the locks that were taken later; then it lets their fibers go on. One that has not
+/// stood still waits for that before it throws `cancelled` (waiter::must_throw). So whoever listens has been called by then.
 class stop_list {
 public:
   stop_list() noexcept = default;
   stop_list(const stop_list&) = delete;
   stop_list& operator=(const stop_list&) = delete;
   ~stop_list() {
-    while (first_ != nullptr) {
-      const std::shared_ptr<stop_node> node = std::exchange(first_, std::move(first_->next));
-      node->source.request_stop();
-      if (node->claimed != nullptr) {
-        node->claimed->deliver_claimed();
-      }
+    if (first_ != nullptr) {
+      ask();
     }
   }
 
@@ -74,6 +72,8 @@ public:
   }
 
 private:
+  void ask() noexcept;
+
   std::shared_ptr<stop_node> first_;
 };
 
@@ -81,6 +81,7 @@ struct belongings {
   const context_node* context = nullptr;  // a reference
   std::unique_ptr<local_table> locals;
   std::shared_ptr<stop_node> stop;  // written by the waiter under its chain lock
+  bool asks = false;                // it is calling those who listen to others, or to itself
 
   /// Every fiber is asked at its end: one branch.
   [[nodiscard]] bool any() const noexcept {

@@ -2,6 +2,8 @@
 
 #include <aramid/cancel.hpp>
 
+#include <sched.h>
+
 #include <algorithm>
 #include <exception>
 #include <memory>
@@ -153,6 +155,7 @@ std::stop_token waiter::stop_token() {
     const std::lock_guard lock(chain_lock_);
     if (cancel_requested_) {
       made->source.request_stop();  // nobody listens yet
+      made->asked.store(true, std::memory_order_relaxed);
     }
     stop = std::move(made);
   }
@@ -192,7 +195,30 @@ bool waiter::must_throw() noexcept {
       expire(now);
     }
   }
-  return cancel_pending_.load(std::memory_order_acquire) && !unwinding();
+  if (!cancel_pending_.load(std::memory_order_acquire) || unwinding()) {
+    return false;
+  }
+  wait_for_listeners();
+  return true;
+}
+
+void waiter::wait_for_listeners() noexcept {
+  if (!is_fiber()) {
+    return;
+  }
+  const belongings& own = belongings_of(*this);
+  if (ARAMID_LIKELY(own.stop == nullptr) || own.asks) {
+    return;
+  }
+  bool listed = false;
+  {
+    const std::lock_guard lock(chain_lock_);
+    listed = cancel_requested_;
+  }
+  // Whoever listed it calls them next, and they must not suspend.
+  while (listed && !own.stop->asked.load(std::memory_order_acquire)) {
+    sched_yield();
+  }
 }
 
 bool waiter::unwinding() const noexcept {

@@ -96,6 +96,8 @@ public:
 private:
   friend class scope_link;
 
+  /// Until those who listen to the fiber's stop token have been called by whoever has cancelled it.
+  void wait_for_listeners() noexcept;
   void push(scope_link& link) noexcept;
   void pop(scope_link& link) noexcept;
   void request(scope_link& link) noexcept;
