@@ -60,6 +60,7 @@ runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
     : stepped_(how == mode::stepped),
       report_hogs_after_(hogs_reported_after(opts)),
       report_deadlocks_(opts.report_deadlocks || in_debug_build),
+      even_with_io_(opts.report_deadlocks),
       dump_on_sigquit_(opts.dump_on_sigquit),
       // More searchers than CPUs would only take them from those who have the work.
       idle_(workers_of(opts), stepped_ ? workers_of(opts) : std::min(workers_of(opts), usable_cpus())),
@@ -122,6 +123,9 @@ std::optional<running_fiber> runtime_core::ask_what_runs_on(unsigned index) cons
 }
 
 bool runtime_core::waits_for_nothing() const noexcept {
+  if (!even_with_io_ && does_io_.load(std::memory_order_relaxed)) {
+    return false;
+  }
   for (const auto& each : workers_) {
     if (!each->timers().empty() || each->current_driver().in_flight() != 0 || each->has_stealable()) {
       return false;

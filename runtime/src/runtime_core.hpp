@@ -105,6 +105,7 @@ private:
   const bool stepped_;
   const std::chrono::milliseconds report_hogs_after_;
   const bool report_deadlocks_;
+  const bool even_with_io_;  // not only because of how the library was built
   const bool dump_on_sigquit_;
   idle_set<> idle_;
   injection_queue<fiber_control> injection_;

@@ -77,6 +77,15 @@ public:
     return slot_;
   }
 
+  /// As `outcome`, for the one who takes it: the error then dies where it is handled.
+  result_slot<T>& last_outcome() {
+    const std::exception_ptr error = std::move(error_);
+    if (error != nullptr) {
+      std::rethrow_exception(error);
+    }
+    return slot_;
+  }
+
   [[nodiscard]] bool is_kept() const noexcept { return kept_.load(std::memory_order_relaxed); }
 
 private:
@@ -185,7 +194,7 @@ public:
   T get() {
     this->wait();
     const detail::promised_reference<T> state = std::move(this->state_);
-    return state->outcome().take();
+    return state->last_outcome().take();
   }
 
   /// Gives the state to a shared_future.

@@ -37,7 +37,7 @@ struct options {
   std::chrono::milliseconds report_hogs_after{0};
   /// Logs, once, a second after all fibers have come to wait with nothing under way that could wake one: no timer, no I/O, no `blocking`.
   /// Unless a thread outside of the runtime is going to, that is a deadlock; the line is followed by `dump_fibers`. Always on where the
-  /// library was built with ARAMID_ENABLE_ASSERT (the presets debug, asan, ubsan and tsan).
+  /// library was built with ARAMID_ENABLE_ASSERT (the presets debug, asan, ubsan and tsan), as long as the runtime has done no I/O.
   bool report_deadlocks = false;
   /// Logs `dump_fibers` whenever the process gets SIGQUIT (Ctrl-\ on a terminal). While such a runtime exists the signal does nothing else.
   bool dump_on_sigquit = false;
