@@ -286,6 +286,11 @@ TEST_P(stop_token_test, a_cancelled_fiber_is_cancelled_and_not_stopped) {
     channel<int> numbers;
     const std::stop_source never;
     EXPECT_THROW(with_timeout(1ms, [&] { (void)numbers.receive(never.get_token()); }), timeout_error);
+    // Also if it is stopped too: whatever may suspend looks at cancellation first.
+    std::stop_source stop;
+    stop.request_stop();
+    EXPECT_THROW(with_timeout(0s, [&] { (void)numbers.receive(stop.get_token()); }), timeout_error);
+    EXPECT_THROW(with_timeout(0s, [&] { (void)numbers.send(1, stop.get_token()); }), timeout_error);
     EXPECT_EQ(numbers.try_receive().status(), channel_status::would_block);
   });
 }

@@ -159,12 +159,12 @@ public:
     return send_until(T(item), deadline);
   }
 
-  /// Sends `item` unless `stop` is asked to stop first, which is looked at before anything else; it is moved from only if the result
+  /// Sends `item` unless `stop` is asked to stop first, which is looked at before any effect; it is moved from only if the result
   /// is `ok`. For threads, which no scope of another's cancels.
   /// Suspends: as `send`. Cancels: as `send`. Ordering: as `send`.
   /// Returns:  ok, stopped or closed.
   [[nodiscard]] channel_status send(T&& item, const std::stop_token& stop) {
-    return stop.stop_requested() ? channel_status::stopped : put_before(item, stop);
+    return put_before(item, stop);
   }
 
   [[nodiscard]] channel_status send(const T& item, const std::stop_token& stop) requires std::is_copy_constructible_v<T> {
@@ -209,12 +209,12 @@ public:
     return receive_before(detail::deadline_at(deadline));
   }
 
-  /// Receives the next item unless `stop` is asked to stop first, which is looked at before anything else.
+  /// Receives the next item unless `stop` is asked to stop first, which is looked at before any effect.
   /// Suspends: as `receive`. Cancels: as `receive`. Ordering: as `receive`.
   /// Returns:  the item, or `status()` stopped or closed.
   received<T> receive(const std::stop_token& stop) {
     received<T> item;
-    item.status_ = stop.stop_requested() ? channel_status::stopped : get_before(item, stop);
+    item.status_ = get_before(item, stop);
     return item;
   }
 
@@ -318,11 +318,17 @@ private:
     return channel_status::would_block;
   }
 
-  // `limit` is what ends the wait besides: a deadline or a std::stop_token.
+  // `limit` is what ends the wait besides: a deadline, which an item that is there beats, or a std::stop_token, which beats it.
+
+  static constexpr bool has_stopped(time_point) noexcept { return false; }
+  static bool has_stopped(const std::stop_token& stop) noexcept { return stop.stop_requested(); }
 
   template <class Limit>
   channel_status put_before(T& item, const Limit& limit) {
     enter_wait();
+    if (has_stopped(limit)) {
+      return channel_status::stopped;
+    }
     lock_.lock();
     const channel_status status = put(item);
     return ARAMID_LIKELY(status != channel_status::would_block) ? status
@@ -332,6 +338,9 @@ private:
   template <class Limit>
   channel_status get_before(std::optional<T>& item, const Limit& limit) {
     enter_wait();
+    if (has_stopped(limit)) {
+      return channel_status::stopped;
+    }
     lock_.lock();
     const channel_status status = get(item);
     return ARAMID_LIKELY(status != channel_status::would_block) ? status
