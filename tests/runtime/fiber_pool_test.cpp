@@ -60,11 +60,16 @@ TEST_P(fiber_pool_test, never_more_than_the_limit_run_and_all_do) {
   run([] {
     gauge running;
     std::atomic<int> done = 0;
+    event full;
     {
       fiber_pool pool(7);
       for (int i = 0; i != 200; ++i) {
         pool.submit([&] {
           const gauge::visit here(running);
+          if (running.inside() == 7) {
+            full.set();
+          }
+          full.wait();  // the first seven, for each other
           this_fiber::sleep_for(std::chrono::microseconds(100));
           ++done;
         });
