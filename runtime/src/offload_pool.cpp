@@ -1,7 +1,6 @@
 #include "offload_pool.hpp"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <chrono>
 #include <system_error>
@@ -11,6 +10,7 @@
 #include "failure_text.hpp"
 #include "fiber_control.hpp"
 #include "runtime_core.hpp"
+#include "signal_mask.hpp"
 #include "thread_state.hpp"
 
 namespace aramid::inline v0::detail {
@@ -140,11 +140,7 @@ void offload_pool::join_all(thread_list& threads) noexcept {
 
 void offload_pool::serve(thread_list::iterator self) noexcept {
   pthread_setname_np(pthread_self(), "aramid-blocking");
-  // As workers: a write to a broken pipe is an error to its caller.
-  sigset_t pipe;
-  sigemptyset(&pipe);
-  sigaddset(&pipe, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+  block_broken_pipes();
   state_of_thread()->entered = &core_;
 
   std::unique_lock lock(lock_);

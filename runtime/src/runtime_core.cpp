@@ -19,6 +19,7 @@
 #include "hog_report.hpp"
 #include "log.hpp"
 #include "overflow.hpp"
+#include "signal_mask.hpp"
 #include "thread_state.hpp"
 
 namespace aramid::inline v0::detail {
@@ -86,16 +87,9 @@ void runtime_core::start() {
     for (const auto& each : workers_) {
       threads_.emplace_back([w = each.get()] {
         pthread_setname_np(pthread_self(), ("aramid-" + std::to_string(w->index)).c_str());
-        // A write to a broken pipe is an error to its caller, not the end of the program; MSG_NOSIGNAL covers sockets only.
-        sigset_t pipe;
-        sigemptyset(&pipe);
-        sigaddset(&pipe, SIGPIPE);
-        pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+        block_broken_pipes();
         // Whoever made the runtime may have blocked it.
-        sigset_t question;
-        sigemptyset(&question);
-        sigaddset(&question, SIGURG);
-        pthread_sigmask(SIG_UNBLOCK, &question, nullptr);
+        change_signal_mask(SIG_UNBLOCK, SIGURG);
         // The default slack of 50 µs would be added to every sleep.
         prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
         const alternate_signal_stack for_overflows;
