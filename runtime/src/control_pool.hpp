@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstddef>
+#include <mutex>
 
 #include "fiber_control.hpp"
 
@@ -52,6 +53,20 @@ void return_controls(control_list& from, std::size_t count) noexcept;
 
 /// Calls `visit(block, argument)` for every block there is, free ones too.
 void for_each_control(void (*visit)(fiber_control&, void*), void* argument);
+
+/// Calls `fn()` if the block is that of a fiber of `core` that is alive, which it stays meanwhile (step 5 of fiber_life.hpp). Returns whether it was.
+template <class Fn>
+bool while_alive(fiber_control& block, const runtime_core& core, Fn fn) {
+  if (!block.life.is_alive()) {
+    return false;
+  }
+  const std::lock_guard lock(block.life);
+  if (!block.life.is_alive() || block.core != &core) {
+    return false;
+  }
+  fn();
+  return true;
+}
 
 /// Whether the fiber is one of the process that forked this one. Asks the pool, since its runtime may have ended.
 [[nodiscard]] bool of_another_process(const fiber_control& block) noexcept;

@@ -60,16 +60,9 @@ struct collection {
 /// Step 1.
 void collect(fiber_control& each, void* argument) {
   auto& into = *static_cast<collection*>(argument);
-  if (!each.life.is_alive() || into.out_of_memory) {
-    return;
-  }
   fiber_snapshot seen;
-  {
-    const std::lock_guard lock(each.life);
-    if (!each.life.is_alive() || each.core != &into.core) {
-      return;
-    }
-    look_at(each, seen);
+  if (into.out_of_memory || !while_alive(each, into.core, [&] { look_at(each, seen); })) {
+    return;
   }
   try {
     into.all.push_back(seen);

@@ -136,14 +136,10 @@ bool runtime_core::waits_for_nothing() const noexcept {
   for_each_control(
       [](fiber_control& each, void* argument) {
         auto& seen = *static_cast<survey*>(argument);
-        if (!each.life.is_alive()) {
-          return;
-        }
-        const std::lock_guard lock(each.life);
-        if (each.life.is_alive() && each.core == seen.core) {
+        while_alive(each, *seen.core, [&] {
           seen.any = true;
           seen.all_wait = seen.all_wait && each.word.parked().has_value();
-        }
+        });
       },
       &of);
   return of.any && of.all_wait;
@@ -194,14 +190,8 @@ void runtime_core::cancel_all() noexcept {
   } ours{this, {}};
   for_each_control(
       [](fiber_control& each, void* argument) {
-        if (!each.life.is_alive()) {
-          return;
-        }
         auto& of = *static_cast<canceller*>(argument);
-        const std::lock_guard lock(each.life);
-        if (each.life.is_alive() && each.core == of.core) {
-          each.request_cancel(of.to_ask);
-        }
+        while_alive(each, *of.core, [&] { each.request_cancel(of.to_ask); });
       },
       &ours);
 }
