@@ -51,6 +51,16 @@ void on_fiber_done(fiber_control* fiber, std::function<void()> callback) {
   }
 }
 
+bool observe_end(fiber_control* fiber, join_observer& observer) noexcept {
+  const std::lock_guard lock(fiber->life);
+  if (fiber->life.done()) {
+    return false;
+  }
+  observer.next = fiber->observers;
+  fiber->observers = &observer;
+  return true;
+}
+
 void stop_observing(fiber_control* fiber, join_observer& observer) noexcept {
   const std::lock_guard lock(fiber->life);
   for (join_observer** link = &fiber->observers; *link != nullptr; link = &(*link)->next) {
@@ -63,22 +73,12 @@ void stop_observing(fiber_control* fiber, join_observer& observer) noexcept {
 
 namespace {
 
-bool link_observer(fiber_control& fiber, join_observer& observer) noexcept {
-  const std::lock_guard lock(fiber.life);
-  if (fiber.life.done()) {
-    return false;
-  }
-  observer.next = fiber.observers;
-  fiber.observers = &observer;
-  return true;
-}
-
 /// Waits for `fiber`'s end. Returns who ended the wait; `notified` if it is done.
 wake_reason observe(fiber_control& fiber, time_point deadline, cancellable may_cancel) noexcept {
   join_observer self;
   parker wait(may_cancel, {"fiber::join", &fiber});
   self.token = wait.token();
-  if (!link_observer(fiber, self)) {
+  if (!observe_end(&fiber, self)) {
     return wake_reason::notified;
   }
   const wake_reason reason = wait.park_until(deadline);
@@ -98,8 +98,6 @@ void check_joinable(const fiber_control* fiber) {
     throw std::logic_error("aramid: fiber::join: the fiber is one of the process that forked this one");
   }
 }
-
-bool observe_end(fiber_control* fiber, join_observer& observer) noexcept { return link_observer(*fiber, observer); }
 
 bool wait_fiber(fiber_control* fiber, time_point deadline) {
   check_joinable(fiber);
