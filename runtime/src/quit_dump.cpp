@@ -53,6 +53,14 @@ void install() noexcept {
   sigaction(SIGQUIT, &ours, &before);
 }
 
+/// Step 4, under the lock.
+void leave(place& mine) noexcept {
+  mine.taken.store(false, std::memory_order_relaxed);
+  if (--taken == 0) {
+    sigaction(SIGQUIT, &before, nullptr);
+  }
+}
+
 }  // namespace
 
 void abandon_quit_dumps() noexcept {
@@ -91,10 +99,7 @@ void quit_dump::start() {
     thread_ = std::thread([this] { run(); });
   } catch (...) {
     const std::lock_guard lock(table_lock);
-    table[place_].taken.store(false, std::memory_order_relaxed);
-    if (--taken == 0) {
-      sigaction(SIGQUIT, &before, nullptr);
-    }
+    leave(table[place_]);
     throw;
   }
 }
@@ -125,11 +130,8 @@ void quit_dump::stop() noexcept {
   sem_post(&mine.asked);
   thread_.join();
   const std::lock_guard lock(table_lock);
-  mine.taken.store(false, std::memory_order_relaxed);
+  leave(mine);
   while (sem_trywait(&mine.asked) == 0) {  // what came too late; whoever takes the place next must not find it
-  }
-  if (--taken == 0) {
-    sigaction(SIGQUIT, &before, nullptr);
   }
 }
 
