@@ -184,11 +184,16 @@ void stop_list::ask() noexcept {
 
 // --- whose they are ----------------------------------------------------------------------------------------------------
 
-void belongings::drop_locals() noexcept {
-  while (locals != nullptr && !locals->empty()) {
-    locals->drop_newest();
-  }
-  locals.reset();
+void belongings::drop_values(bindings theirs) noexcept {
+  do {
+    while (locals != nullptr && !locals->empty()) {
+      locals->drop_newest();
+    }
+    locals.reset();
+    if (theirs == bindings::go) {
+      drop_context();
+    }
+  } while (locals != nullptr);
 }
 
 void belongings::drop_context() noexcept { let_go(std::exchange(context, nullptr)); }

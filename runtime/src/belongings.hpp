@@ -89,8 +89,10 @@ struct belongings {
             reinterpret_cast<std::uintptr_t>(stop.get())) != 0;
   }
 
-  /// Destructors of values run here, and may make values anew.
-  void drop_locals() noexcept;
+  enum class bindings : bool { stay, go };
+
+  /// Destroys the values that are its own, and with `bindings::go` lets go of those that it sees. Their destructors may make others: those go too.
+  void drop_values(bindings theirs) noexcept;
   void drop_context() noexcept;
 };
 

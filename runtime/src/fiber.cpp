@@ -233,14 +233,8 @@ __attribute__((noinline)) void fiber_control::invoke_body() noexcept {
 
 __attribute__((noinline, cold)) void fiber_control::drop_belongings(bindings theirs) noexcept {
   const shield from_cancellation;  // destructors may suspend
-  // They may also make new ones.
-  do {
-    drop_locals();
-    drop_stop_source();
-    if (theirs == bindings::go) {
-      drop_context();
-    }
-  } while (locals != nullptr || stop != nullptr || (theirs == bindings::go && context != nullptr));
+  drop_values(theirs);
+  drop_stop_source();  // last: a destructor may have asked for it
 }
 
 void fiber_control::drop_late_belongings() noexcept {

@@ -122,7 +122,6 @@ public:
 private:
   void invoke_body() noexcept;
   void drop_callable() noexcept;
-  enum class bindings : bool { stay, go };
   void drop_belongings(bindings theirs) noexcept;
   void drop_late_belongings() noexcept;
   void announce_end() noexcept;

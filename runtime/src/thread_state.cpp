@@ -33,8 +33,7 @@ constinit waiter_pool idle_waiters;
 
 void give_back(void* value) noexcept {
   auto* const gone = static_cast<thread_waiter*>(value);
-  gone->drop_locals();
-  gone->drop_context();
+  gone->drop_values(belongings::bindings::go);
   // Whatever runs later on this thread (destructors of other keys) makes itself a new one.
   if (state.current == gone) {
     state.current = nullptr;
