@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "epoll/registration.hpp"
 #include "perform.hpp"
 
 namespace aramid::inline v0::detail {
@@ -51,13 +52,11 @@ descriptor_user::~descriptor_user() {
 }
 
 std::int32_t descriptor_user::perform(operation& op, time_point deadline) {
-  if (descriptor_.kind_ != descriptor::kind::socket) {
-    op.watched_by = this;
-  }
+  op.user = this;
   return detail::perform(op, descriptor_.home_, who_, deadline);
 }
 
-bool descriptor_user::watch(park_token token) noexcept {
+bool descriptor_user::enlist(park_token token) noexcept {
   const std::lock_guard guard(descriptor_.watch_lock_);
   // `closing` is set before `end_waits` takes the lock: either it is seen here, or `end_waits` sees
   // the token.
@@ -75,6 +74,21 @@ bool descriptor_user::watch(park_token token) noexcept {
     descriptor_.watched_ = this;
   }
   return true;
+}
+
+registration* descriptor_user::registered() noexcept {
+  registration* mine = descriptor_.registration_.load(std::memory_order_acquire);  // pairs with the release below
+  if (ARAMID_UNLIKELY(mine == nullptr)) {
+    registration* const made = make_registration(descriptor_.fd_);
+    if (made == nullptr) {
+      return nullptr;
+    }
+    if (descriptor_.registration_.compare_exchange_strong(mine, made, std::memory_order_acq_rel, std::memory_order_acquire)) {
+      return made;
+    }
+    forget(*made, descriptor_.fd_);
+  }
+  return mine;
 }
 
 std::error_code descriptor::close() noexcept {
@@ -115,6 +129,7 @@ void descriptor::wait_for_users() noexcept {
 
 std::error_code descriptor::close_number() noexcept {
   int result = -ENOTSUP;
+  unregister();
   if (kind_ == kind::file) {
     // Some file systems write back in close. A socket's close is quick, unless SO_LINGER was asked
     // to wait.
@@ -129,9 +144,17 @@ std::error_code descriptor::close_number() noexcept {
                                          : std::error_code(-result, std::system_category());
 }
 
+void descriptor::unregister() noexcept {
+  // A forked child leaves its parent's epoll alone: the two share it.
+  if (registration* const mine = registration_.exchange(nullptr); mine != nullptr && !home_.of_another_process()) {
+    forget(*mine, fd_);
+  }
+}
+
 int descriptor::release(const char* who) {
   std::uint64_t state = 0;
   if (state_.compare_exchange_strong(state, closing)) {
+    unregister();
     return fd_;
   }
   if ((state & closing) != 0) {

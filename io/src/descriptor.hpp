@@ -42,6 +42,7 @@ namespace aramid::inline v0::detail {
 
 class descriptor_user;
 struct operation;
+struct registration;
 
 class descriptor {
 public:
@@ -94,11 +95,13 @@ private:
   void end_waits() noexcept;
   void wait_for_users() noexcept;
   std::error_code close_number() noexcept;
+  void unregister() noexcept;
 
   std::atomic<std::uint64_t> state_{0};  // everybody
   const runtime_ref home_;
   const int fd_;
   const kind kind_;
+  std::atomic<registration*> registration_{nullptr};  // whoever is first to need one; the closer takes it
   spin_lock watch_lock_;
   descriptor_user* watched_ = nullptr;  // under watch_lock_: the users whose wait a close must end
   park_token
@@ -131,13 +134,22 @@ public:
   /// Suspends, Cancels, Returns, Throws: as `perform`.
   std::int32_t perform(operation& op, time_point deadline = time_point::max());
 
-  /// Lets a close end the wait of `token`, until the next `watch` or the end of the use. Not for
-  /// sockets.
+  /// What a readiness driver remembers of the descriptor; made by the first call.
+  /// Returns: nullptr if there is no memory.
+  [[nodiscard]] registration* registered() noexcept;
+
+  /// Lets a close end the wait of `token`, until the next `watch` or the end of the use. Sockets
+  /// need none of it.
   /// Returns: false if the close has begun.
-  [[nodiscard]] bool watch(park_token token) noexcept;
+  [[nodiscard]] bool watch(park_token token) noexcept {
+    // A socket's close shuts it down, which ends every wait.
+    return descriptor_.kind_ == descriptor::kind::socket || enlist(token);
+  }
 
 private:
   friend class descriptor;
+
+  [[nodiscard]] bool enlist(park_token token) noexcept;
 
   descriptor& descriptor_;
   const char* const who_;

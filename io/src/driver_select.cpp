@@ -1,83 +1,89 @@
-// The drivers in the order of preference. ARAMID_DRIVER=<name>, read once, takes one and no other;
-// without it each is tried until one works, and a runtime whose rings the kernel refuses half-way
-// goes to the next one whole: a `driver_for_io` that fails has left the runtime as it was.
 #include "driver_select.hpp"
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
-#include <memory>
-#include <span>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <system_error>
 
+#include "epoll/epoll_driver.hpp"
 #include "uring/uring_driver.hpp"
 
 namespace aramid::inline v0::detail {
 namespace {
 
-class uring_factory final : public driver_factory {
-public:
-  [[nodiscard]] std::unique_ptr<driver> make() const override {
-    return std::make_unique<uring_driver>();
-  }
-};
+using drivers = std::vector<std::unique_ptr<driver>>;
 
-struct choice {
+template <class Driver>
+drivers make_all(unsigned count) {
+  drivers made;
+  made.reserve(count);
+  for (unsigned i = 0; i != count; ++i) {
+    made.push_back(std::make_unique<Driver>());
+  }
+  return made;
+}
+
+struct kind {
   std::string_view name;
-  const driver_factory* factory;
+  drivers (*make)(unsigned count);
 };
 
-using choices = std::array<choice, 1>;
+// In the order of preference; the place to add a driver.
+constexpr std::array kinds{kind{"io_uring", &make_all<uring_driver>}, kind{"epoll", &make_all<epoll_driver>}};
 
-// Never destroyed: a fiber may do its first I/O while the program's statics are being destroyed.
-template <class Factory>
-const driver_factory* immortal() {
-  static const Factory* const factory = new Factory;
-  return factory;
-}
-
-// The place to add a driver.
-const choices& all_choices() {
-  static const choices all{{{"io_uring", immortal<uring_factory>()}}};
-  return all;
-}
-
-std::span<const choice> environments_choice() {
-  const choices& all = all_choices();
-  const char* const wanted = std::getenv("ARAMID_DRIVER");
-  if (wanted == nullptr || *wanted == '\0') {
-    return all;
-  }
+const kind& kind_named(std::string_view name, const char* by) {
   std::string known;
-  for (const choice& one : all) {
-    if (one.name == wanted) {
-      return {&one, 1};
+  for (const kind& one : kinds) {
+    if (one.name == name) {
+      return one;
     }
     known += known.empty() ? "" : ", ";
     known += one.name;
   }
-  throw std::invalid_argument("ARAMID_DRIVER=" + std::string(wanted) +
-                              ": no such driver; there is: " + known);
+  throw std::invalid_argument(by + ("\"" + std::string(name)) + "\": no such driver; there is: " + known);
+}
+
+constexpr std::string_view library = "aramid: ";  // what its messages begin with
+
+/// Once a process: whoever makes a hundred runtimes knows it after the first.
+void say_once(const std::string& line) {
+  static std::atomic<bool> said{false};
+  if (!said.exchange(true, std::memory_order_relaxed)) {
+    log_line(line);
+  }
+}
+
+drivers make_the_first_that_works(unsigned count) {
+  for (std::size_t i = 0;; ++i) {
+    try {
+      return kinds[i].make(count);
+    } catch (const std::system_error& refusal) {
+      if (i + 1 == kinds.size()) {
+        throw;
+      }
+      std::string_view reason = refusal.what();
+      reason.remove_prefix(reason.starts_with(library) ? library.size() : 0);
+      say_once(std::string(library) + "I/O goes through " + std::string(kinds[i + 1].name) + ", since " + std::string(kinds[i].name) +
+               " does not work here: " + std::string(reason));
+    }
+  }
+}
+
+drivers select(unsigned count, std::string_view wanted) {
+  static const char* const override_by_environment = std::getenv("ARAMID_DRIVER");
+  if (override_by_environment != nullptr && *override_by_environment != '\0') {
+    return kind_named(override_by_environment, "ARAMID_DRIVER=").make(count);
+  }
+  return wanted.empty() ? make_the_first_that_works(count) : kind_named(wanted, "options::driver: ").make(count);
 }
 
 }  // namespace
 
 io_driver* current_io_driver() {
-  // If this throws it is tried again at the next call.
-  static const std::span<const choice> allowed = environments_choice();
-  for (std::size_t i = 0;; ++i) {
-    try {
-      // Every factory above makes io_drivers. A runtime that has its drivers does not look at the
-      // factory.
-      return static_cast<io_driver*>(driver_for_io(*allowed[i].factory));
-    } catch (const std::system_error&) {
-      if (i + 1 == allowed.size()) {
-        throw;
-      }
-    }
-  }
+  // All that `select` makes are io_drivers.
+  return static_cast<io_driver*>(driver_for_io(&select));
 }
 
 }  // namespace aramid::inline v0::detail

@@ -1,6 +1,16 @@
-// Which driver a runtime gets. A runtime asks once, at its first I/O; all of its workers get the
-// same kind.
+// Which drivers a runtime gets. It asks once, at its first I/O; all of its workers get the same kind.
+//
+//   wanted               what is made
+//   "io_uring", "epoll"  that, or the error that says why not
+//   ""                   io_uring; if the kernel refuses a single ring, whatever its reason, epoll for all workers, and a line in the log
+//
+// The environment variable ARAMID_DRIVER, read once a process, stands for what the runtime's options want.
 #pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <vector>
 
 #include "io_driver.hpp"
 
@@ -10,7 +20,7 @@ namespace aramid::inline v0::detail {
 /// Suspends: never, and the result is good until the caller's next suspension only.
 /// Returns:  nullptr if the caller is not a fiber.
 /// Throws:   std::system_error that says which kernel call was refused and what to do about it;
-///           std::invalid_argument if ARAMID_DRIVER names no driver.
+///           std::invalid_argument if what is wanted names no driver.
 [[nodiscard]] io_driver* current_io_driver();
 
 }  // namespace aramid::inline v0::detail

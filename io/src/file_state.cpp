@@ -1,7 +1,6 @@
 #include "file_state.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -12,7 +11,7 @@
 #include <aramid/driver.hpp>
 
 #include "calls.hpp"
-#include "stream_socket.hpp"
+#include "operation.hpp"
 
 namespace aramid::inline v0::detail {
 namespace {
@@ -60,7 +59,7 @@ std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t of
   op.address = buffer.data();
   op.length = static_cast<std::uint32_t>(std::min(buffer.size(), max_transfer_bytes));
   op.offset = kernel_offset(state, offset, 0);
-  result = perform_when_ready(user, op, POLLIN);
+  result = user.perform(op);
   if (result >= 0) {
     return static_cast<std::size_t>(result);
   }
@@ -76,7 +75,7 @@ void write_fully(file_state& state, descriptor_user& user, std::uint64_t offset,
     op.address = const_cast<std::byte*>(rest.data());
     op.length = static_cast<std::uint32_t>(std::min(rest.size(), max_transfer_bytes));
     op.offset = kernel_offset(state, offset, written);
-    const std::int32_t result = perform_when_ready(user, op, POLLOUT);
+    const std::int32_t result = user.perform(op);
     if (result < 0) {
       ec = user.closing() ? std::error_code(io::errc::closed) : system_error_of(result);
       return;

@@ -27,6 +27,9 @@
 //      as in 5; only -ECANCELED or -EINTR say that nothing was done, and then the fiber reports why
 //      it stopped waiting. What the cancel itself returned is looked at by nobody.
 //
+// With a driver that only says when it is worth trying (io_driver.hpp) the kernel never holds anything of an operation: what is submitted
+// and cancelled by these steps is the wait until then, and the result is a system call's that the fiber makes.
+//
 // A token that is still somewhere after its wait has ended (the one of step 1 after step 6) wakes
 // nobody: park.hpp.
 //
@@ -34,6 +37,8 @@
 // the next operation at the same address (DESIGN §5); a heap-allocated operation that outlives the
 // fiber, which saves step 7 but needs the buffer to outlive it too.
 #pragma once
+
+#include <poll.h>
 
 #include <atomic>
 #include <cstddef>
@@ -60,6 +65,11 @@ enum class op_kind : std::uint8_t {
   stat,  ///< address: a struct statx, length: its mask
   poll,  ///< flags: the poll events
 };
+
+/// What a descriptor has to be ready for before it is worth trying, as poll(2) says it.
+[[nodiscard]] constexpr std::uint32_t events_of(op_kind kind) noexcept {
+  return kind == op_kind::write || kind == op_kind::send || kind == op_kind::connect ? POLLOUT : POLLIN;
+}
 
 /// For `offset`: a descriptor that has no positions.
 inline constexpr std::uint64_t stream_offset = std::numeric_limits<std::uint64_t>::max();
@@ -89,9 +99,12 @@ struct operation {
   io_driver* home = nullptr;
   std::uint64_t ticket = 0;
 
-  // Who else may end the wait: null, or the descriptor that can be closed meanwhile
-  // (descriptor.hpp).
-  descriptor_user* watched_by = nullptr;
+  // The use of the descriptor that it is for; null if it is for none of ours.
+  descriptor_user* user = nullptr;
+
+  // Where it waits for readiness: the driver's, under the descriptor's lock (epoll/registration.hpp).
+  operation* next;
+  operation** link = nullptr;  // what points here; null while it does not wait
 
   /// Step 1.
   void expect(park_token token) noexcept {

@@ -1,13 +1,16 @@
-// Steps 1–3 and 5–8 of operation.hpp: the fiber's side.
+// Steps 1–3 and 5–8 of operation.hpp: the fiber's side; and how an operation is done on each kind of driver (io_driver.hpp).
 #include "perform.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 
+#include <aramid/blocking.hpp>
 #include <aramid/cancel.hpp>
+#include <aramid/detail/deadline.hpp>
 #include <aramid/driver.hpp>
 
+#include "blocking_call.hpp"
 #include "descriptor.hpp"
 #include "driver_select.hpp"
 #include "io_driver.hpp"
@@ -37,7 +40,7 @@ void take_back(operation& op, const char* who) noexcept {
     // The fiber may have migrated since it submitted. The drivers exist, so this cannot throw.
     const caller from = current_io_driver() == op.home ? caller::owner : caller::peer;
     op.home->cancel(op, from);
-    wait.park_until(clock::now() + patience);
+    wait.park_until(deadline_in(patience));
   }
 }
 
@@ -47,7 +50,7 @@ outcome perform_once(io_driver& driver, operation& op, const char* who, cancella
   parker wait(may_cancel, {who});
   const park_token token = wait.token();
   op.expect(token);
-  if (op.watched_by != nullptr && !op.watched_by->watch(token)) {
+  if (op.user != nullptr && !op.user->watch(token)) {
     (void)wait.abandon();
     return {-ECANCELED, wake_reason::notified};
   }
@@ -64,14 +67,67 @@ outcome perform_once(io_driver& driver, operation& op, const char* who, cancella
   return {op.result, wake_reason::notified};
 }
 
-/// Until it is not -EINTR (liburing#744).
-outcome perform_here(io_driver* driver, operation& op, const char* who, cancellable may_cancel,
-                     time_point deadline) {
+/// A driver of the kind `completion`. Until it is not -EINTR (liburing#744).
+outcome complete(io_driver* driver, operation& op, const char* who, cancellable may_cancel,
+                 time_point deadline) {
   outcome what = perform_once(*driver, op, who, may_cancel, deadline);
-  while (ARAMID_UNLIKELY(what.result == -EINTR)) {
+  while (ARAMID_UNLIKELY(what.result == -EINTR || what.result == -EAGAIN)) {
+    if (what.result == -EAGAIN) {
+      if (op.user == nullptr) {
+        break;
+      }
+      // A descriptor that is O_NONBLOCK, so somebody else's: the kernel says this instead of waiting (liburing#364).
+      operation ready(op_kind::poll, op.fd);
+      ready.flags = events_of(op.kind);
+      ready.user = op.user;
+      what = perform_once(*current_io_driver(), ready, who, may_cancel, deadline);
+      if (what.result < 0) {
+        continue;
+      }
+    }
     what = perform_once(*current_io_driver(), op, who, may_cancel, deadline);
   }
   return what;
+}
+
+/// On a thread that may block. What has begun comes to its end.
+outcome call_on_a_thread(const operation& op) {
+  blocking_call call(op);
+  offload(call, offload_to::files);
+  return {call.result(), wake_reason::notified};
+}
+
+/// A driver of the kind `readiness`.
+outcome try_when_ready(readiness_driver* driver, operation& op, const char* who,
+                       cancellable may_cancel, time_point deadline) {
+  if (always_blocks(op)) {
+    driver->count_call();
+    return call_on_a_thread(op);
+  }
+  for (;;) {
+    if (op.kind != op_kind::poll) {
+      const std::int32_t result = driver->attempt(op);
+      if (ARAMID_UNLIKELY(result == readiness_driver::needs_thread)) {
+        return call_on_a_thread(op);
+      }
+      if (result != -EAGAIN && result != -EINTR) {
+        count_ready();
+        return {result, wake_reason::notified};
+      }
+    }
+    const outcome what = perform_once(*driver, op, who, may_cancel, deadline);
+    if (what.result != -EAGAIN || what.reason != wake_reason::notified) {
+      return what;
+    }
+    driver = static_cast<readiness_driver*>(current_io_driver());
+  }
+}
+
+outcome perform_here(io_driver* driver, operation& op, const char* who, cancellable may_cancel,
+                     time_point deadline) {
+  return ARAMID_LIKELY(driver->style == io_style::completion)
+             ? complete(driver, op, who, may_cancel, deadline)
+             : try_when_ready(static_cast<readiness_driver*>(driver), op, who, may_cancel, deadline);
 }
 
 std::int32_t perform_there(operation& op, const runtime_ref& home, const char* who,
@@ -111,6 +167,7 @@ std::int32_t perform(operation& op, const runtime_ref& home, const char* who, ti
 }
 
 std::int32_t perform_shielded(operation& op) noexcept {
+  const shield from_cancellation;
   try {
     if (io_driver* const driver = current_io_driver()) {
       return perform_here(driver, op, "close", cancellable::no, time_point::max()).result;

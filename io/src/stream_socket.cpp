@@ -1,6 +1,5 @@
 #include "stream_socket.hpp"
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -55,7 +54,7 @@ std::size_t receive(descriptor_user& user, std::span<std::byte> buffer, std::err
   // error, it returns the bytes and forgets the error, and a reset would pass for an end of stream
   // (io_recv in the kernel's io_uring/net.c).
   describe(op, buffer.data(), buffer.size(), 0);
-  const std::int32_t result = perform_when_ready(user, op, POLLIN);
+  const std::int32_t result = user.perform(op);
   if (result > 0) {
     return static_cast<std::size_t>(result);
   }
@@ -72,7 +71,7 @@ std::size_t send(descriptor_user& user, std::span<const std::byte> data, int fla
                  std::error_code& ec) {
   operation op(op_kind::send, user.fd());
   describe(op, data.data(), data.size(), flags | MSG_NOSIGNAL);
-  const std::int32_t result = perform_when_ready(user, op, POLLOUT);
+  const std::int32_t result = user.perform(op);
   if (result >= 0) {
     return static_cast<std::size_t>(result);
   }
@@ -89,19 +88,6 @@ stream_ptr make_stream(int fd, runtime_ref home) {
     ::close(fd);
     throw;
   }
-}
-
-std::int32_t perform_when_ready(descriptor_user& user, operation& op, short events) {
-  std::int32_t result = user.perform(op);
-  while (ARAMID_UNLIKELY(result == -EAGAIN)) {
-    operation ready(op_kind::poll, op.fd);
-    ready.flags = static_cast<std::uint32_t>(events);
-    result = user.perform(ready);
-    if (result >= 0) {
-      result = user.perform(op);
-    }
-  }
-  return result;
 }
 
 std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,

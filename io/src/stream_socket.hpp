@@ -3,9 +3,6 @@
 // Reading. `unread` holds bytes that a read has taken from the kernel and could not deliver:
 // `read_exactly` puts back there what it got before it failed (law 2), every read drains it first.
 // It is the reader's: only who is the descriptor's `reader` touches it.
-//
-// Descriptors of ours are blocking. One that was adopted may be O_NONBLOCK, then the kernel answers
-// -EAGAIN instead of waiting (liburing#364): each call then waits for readiness and tries again.
 #pragma once
 
 #include <cstddef>
@@ -53,9 +50,5 @@ std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, st
 /// All of it; `written` counts along.
 void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_t& written,
               std::error_code& ec, const char* who);
-
-/// `op` by `user`, and again whenever a foreign descriptor says -EAGAIN and then becomes ready for
-/// `events`.
-std::int32_t perform_when_ready(descriptor_user& user, operation& op, short events);
 
 }  // namespace aramid::inline v0::detail

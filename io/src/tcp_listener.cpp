@@ -8,6 +8,7 @@
 #include <chrono>
 #include <string>
 
+#include <aramid/detail/deadline.hpp>
 #include <aramid/driver.hpp>
 #include <aramid/io/tcp.hpp>
 
@@ -114,7 +115,7 @@ stream_ptr accept_one(descriptor* listener, std::error_code& ec, const char* who
   do {
     operation op(op_kind::accept, user.fd());
     op.flags = SOCK_CLOEXEC;
-    result = detail::perform_when_ready(user, op, POLLIN);
+    result = user.perform(op);
   } while (is_about_the_connection(result) && !user.closing());
   if (result >= 0) {
     return detail::make_stream(result, listener->heirs_home());
@@ -128,8 +129,7 @@ void wait_for(descriptor& listener, short events, clock::duration patience, cons
   if (descriptor_user user(listener, detail::use::shared, who); user) {
     operation op(op_kind::poll, user.fd());
     op.flags = static_cast<std::uint32_t>(events);
-    (void)user.perform(
-        op, patience == clock::duration::max() ? time_point::max() : clock::now() + patience);
+    (void)user.perform(op, detail::deadline_in(patience));
   }
 }
 

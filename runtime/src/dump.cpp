@@ -146,8 +146,10 @@ std::string dump_of(const runtime_core& core) {
   for (const fiber_snapshot& each : all) {
     text += '\n' + text_of(each, now, names);
   }
-  for (const std::string& each : core.offloads().running()) {
-    text += '\n' + each;
+  for (const offload_pool* pool : {&core.offloads(), &core.file_calls()}) {
+    for (const std::string& each : pool->running()) {
+      text += '\n' + each;
+    }
   }
   return text;
 }

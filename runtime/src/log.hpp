@@ -3,8 +3,10 @@
 
 #include <string_view>
 
+#include <aramid/detail/config.hpp>
+
 namespace aramid::inline v0::detail {
 
-void log_line(std::string_view line) noexcept;
+ARAMID_API void log_line(std::string_view line) noexcept;  // also in aramid/driver.hpp, for drivers
 
 }  // namespace aramid::inline v0::detail

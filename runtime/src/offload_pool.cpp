@@ -37,7 +37,7 @@ void offload_pool::call_list::remove(offload_place& call) noexcept {
 
 void offload_pool::call(offloaded& what) {
   what.caller = static_cast<fiber_control*>(current_fiber());
-  parker wait({"blocking"});
+  parker wait({called_.wait});
   what.token = wait.token();
   what.since = clock::now();
   queue(what);
@@ -52,7 +52,7 @@ void offload_pool::call(offloaded& what) {
     }
   }
   what.ask_to_stop();
-  parker until_done(cancellable::no, {"blocking, although cancelled"});
+  parker until_done(cancellable::no, {called_.cancelled_wait});
   {
     const std::lock_guard lock(lock_);
     if (what.reached == offloaded::progress::done) {
@@ -91,7 +91,7 @@ void offload_pool::start_thread() {
     *self = std::thread([this, self] { serve(self); });
   } catch (const std::system_error& error) {
     threads_.erase(self);
-    throw std::system_error(error.code(), "aramid: blocking: cannot make a thread");
+    throw std::system_error(error.code(), std::string("aramid: ") + called_.wait + ": cannot make a thread");
   } catch (...) {
     threads_.erase(self);
     throw;
@@ -103,7 +103,7 @@ std::vector<std::string> offload_pool::running() const {
   const std::lock_guard lock(lock_);
   for (const offload_place* each = running_.first; each != nullptr; each = each->next) {
     const auto inside = std::chrono::duration_cast<std::chrono::milliseconds>(clock::now() - each->since);
-    lines.push_back(describe(*each->caller) + " has been inside blocking() for " + std::to_string(inside.count()) + " ms");
+    lines.push_back(describe(*each->caller) + " has been inside " + called_.inside + " for " + std::to_string(inside.count()) + " ms");
   }
   return lines;
 }
@@ -139,7 +139,7 @@ void offload_pool::join_all(thread_list& threads) noexcept {
 // --- the threads' side -------------------------------------------------------------------------------------------------
 
 void offload_pool::serve(thread_list::iterator self) noexcept {
-  pthread_setname_np(pthread_self(), "aramid-blocking");
+  pthread_setname_np(pthread_self(), called_.threads);
   block_broken_pipes();
   state_of_thread()->entered = &core_;
 
@@ -202,14 +202,14 @@ void offload_pool::run(offloaded& what, std::unique_lock<std::mutex>& lock) noex
   lock.lock();
 }
 
-void offload(offloaded& call) {
+void offload(offloaded& call, offload_to pool) {
   enter_wait();
   const auto* const self = static_cast<fiber_control*>(current_fiber());
   if (self == nullptr || self->core->stepped()) {
     call.run();  // a thread may block; in a simulation there is one only
     return;
   }
-  self->core->offloads().call(call);
+  (pool == offload_to::files ? self->core->file_calls() : self->core->offloads()).call(call);
 }
 
 }  // namespace aramid::inline v0::detail

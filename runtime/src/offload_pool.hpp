@@ -1,4 +1,4 @@
-// The threads behind `blocking`. One call:
+// The threads behind `blocking`, and behind files where the driver has no other way. One call:
 //
 //   1. The fiber begins a wait and queues the call, under the lock: with its token, and lying in its frame. If a thread is idle one is
 //      woken, else one is made while there are fewer than the limit.
@@ -30,7 +30,13 @@ class runtime_core;
 
 class offload_pool {
 public:
-  offload_pool(runtime_core& core, std::size_t limit) noexcept : core_(core), limit_(limit) {}
+  struct names {
+    const char* wait;            // what the fiber waits for, in dumps
+    const char* cancelled_wait;  // and when it has been cancelled meanwhile
+    const char* inside;          // where the thread is, in the log
+    const char* threads;         // at most 15 characters
+  };
+  offload_pool(runtime_core& core, std::size_t limit, names called) noexcept : core_(core), limit_(limit), called_(called) {}
   ~offload_pool() { stop(); }
 
   offload_pool(const offload_pool&) = delete;
@@ -67,6 +73,7 @@ private:
 
   runtime_core& core_;
   const std::size_t limit_;
+  const names called_;
 
   mutable std::mutex lock_;  // guards everything below
   std::condition_variable something_;

@@ -66,9 +66,9 @@ std::shared_ptr<runtime_core> runtime_ref::lock(const char* operation) const {
   return core;
 }
 
-driver* driver_for_io(const driver_factory& factory) {
+driver* driver_for_io(driver_maker make) {
   auto* const self = static_cast<fiber_control*>(current_fiber());
-  return self != nullptr ? &self->core->driver_for_io(*self->on, factory) : nullptr;
+  return self != nullptr ? &self->core->driver_for_io(*self->on, make) : nullptr;
 }
 
 }  // namespace detail

@@ -52,6 +52,18 @@ std::size_t offload_threads_of(const options& opts) {
   return opts.blocking_threads;
 }
 
+constexpr offload_pool::names names_of_blocking{.wait = "blocking",
+                                                .cancelled_wait = "blocking, although cancelled",
+                                                .inside = "blocking()",
+                                                .threads = "aramid-blocking"};
+constexpr offload_pool::names names_of_files{.wait = "a file operation",
+                                             .cancelled_wait = "a file operation, although cancelled",
+                                             .inside = "a file operation",
+                                             .threads = "aramid-files"};
+
+/// As many as io_uring is allowed (uring/ring.cpp), and a disk has use for.
+constexpr std::size_t file_threads = 32;
+
 /// How long calls inside blocking() may go on at the end of a runtime before they are named.
 constexpr std::chrono::milliseconds blocking_grace{100};
 
@@ -66,7 +78,9 @@ runtime_core::runtime_core(const options& opts, mode how, std::uint64_t seed)
       // More searchers than CPUs would only take them from those who have the work.
       idle_(workers_of(opts), stepped_ ? workers_of(opts) : std::min(workers_of(opts), usable_cpus())),
       default_stacks_(rounded_stack_size(opts.stack_size_bytes)),
-      offloads_(*this, offload_threads_of(opts)),
+      driver_wanted_(opts.driver),
+      offloads_(*this, offload_threads_of(opts), names_of_blocking),
+      file_calls_(*this, file_threads, names_of_files),
       watchdog_(*this),
       quit_dump_(*this) {
   prepare_heavy_fences();
@@ -125,7 +139,7 @@ bool runtime_core::waits_for_nothing() const noexcept {
       return false;
     }
   }
-  if (offloads_.busy()) {
+  if (offloads_.busy() || file_calls_.busy()) {
     return false;
   }
   struct survey {
@@ -161,6 +175,7 @@ void runtime_core::end_threads() noexcept {
     each.join();
   }
   offloads_.stop();
+  file_calls_.stop();
   gate_.wait_for_guests();
 }
 
@@ -219,8 +234,10 @@ void runtime_core::stop(std::chrono::milliseconds grace) {
   gate_.stop_births();
   cancel_all();
   if (!wait_until_ended(deadline_after(blocking_grace))) {
-    for (const std::string& each : offloads_.running()) {
-      log_line("aramid: runtime::stop waits: " + each);
+    for (const offload_pool* pool : {&offloads_, &file_calls_}) {
+      for (const std::string& each : pool->running()) {
+        log_line("aramid: runtime::stop waits: " + each);
+      }
     }
     (void)wait_until_ended(time_point::max());
   }
@@ -269,15 +286,12 @@ void runtime_core::inject(fiber_control& fiber) noexcept {
   }
 }
 
-driver& runtime_core::driver_for_io(worker& w, const driver_factory& factory) {
+driver& runtime_core::driver_for_io(worker& w, driver_maker make) {
   // acquire: pairs with the release below; every worker's driver is in place.
   if (ARAMID_UNLIKELY(!does_io_.load(std::memory_order_acquire))) {
     const std::lock_guard lock(drivers_lock_);
     if (!does_io_.load(std::memory_order_relaxed)) {
-      std::vector<std::unique_ptr<driver>> made;
-      for (unsigned i = 0; i != worker_count(); ++i) {
-        made.push_back(factory.make());
-      }
+      std::vector<std::unique_ptr<driver>> made = make(worker_count(), driver_wanted_);
       drivers_.reserve(drivers_.size() + made.size());
       for (unsigned i = 0; i != worker_count(); ++i) {
         workers_[i]->use_driver(*made[i]);
@@ -328,7 +342,7 @@ statistics runtime_core::stats() const {
       sum.stacks += pool.made();
     }
   }
-  sum.blocking_threads = of_another_process() ? 0 : offloads_.threads();
+  sum.blocking_threads = of_another_process() ? 0 : offloads_.threads() + file_calls_.threads();
   sum.workers = worker_count();
   sum.driver = workers_.front()->current_driver().name();
   return sum;

@@ -74,11 +74,13 @@ public:
   /// Queues a fiber that has been woken, or was born outside, from wherever the caller is.
   void make_ready(fiber_control& fiber) noexcept;
 
-  /// The driver of `w`, of the kind that `factory` makes; makes all workers' at the first call.
-  driver& driver_for_io(worker& w, const driver_factory& factory);
+  /// The driver of `w`, of the kind that `make` makes; makes all workers' at the first call.
+  driver& driver_for_io(worker& w, driver_maker make);
 
   [[nodiscard]] offload_pool& offloads() noexcept { return offloads_; }
+  [[nodiscard]] offload_pool& file_calls() noexcept { return file_calls_; }
   [[nodiscard]] const offload_pool& offloads() const noexcept { return offloads_; }
+  [[nodiscard]] const offload_pool& file_calls() const noexcept { return file_calls_; }
 
   /// What runs on a worker's thread; nullopt if it sleeps, does not answer, or has no thread. Any thread; blocks for 50 ms at most.
   [[nodiscard]] std::optional<running_fiber> ask_what_runs_on(unsigned index) const noexcept;
@@ -120,7 +122,9 @@ private:
   std::vector<std::unique_ptr<worker>> workers_;  // constant once made
   mutable std::mutex threads_lock_;   // of those that look at them besides `start` and `stop`
   std::vector<std::thread> threads_;  // under the lock once they run
+  const std::string driver_wanted_;
   offload_pool offloads_;
+  offload_pool file_calls_;  // apart: who saturates `blocking` does not hold up files
   watchdog watchdog_;
   quit_dump quit_dump_;
 

@@ -20,7 +20,7 @@ constexpr std::size_t crowd_size = 200;
 
 std::string name_of(std::size_t who) { return pattern(32, who); }
 
-class descriptor_limit : public with_workers {};
+class descriptor_limit : public on_each_driver {};
 
 TEST_P(descriptor_limit, those_outside_wait_without_a_spin_and_come_in_later) {
   ARAMID_E2E_SKIP_UNDER_UBSAN();
@@ -97,7 +97,7 @@ TEST_P(descriptor_limit, those_who_gave_up_waiting_harm_nobody) {
   echo.expect_clean_exit();
 }
 
-ARAMID_E2E_FOR_EACH_WORKER_COUNT(descriptor_limit);
+ARAMID_E2E_ON_EACH_DRIVER(descriptor_limit);
 
 }  // namespace
 }  // namespace aramid::e2e

@@ -1,8 +1,9 @@
-// The echo server as its users start it, with 1, 2 and 8 workers.
+// The echo server as its users start it, on each driver, with 1, 2 and 8 workers.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,13 +44,26 @@ inline constexpr bool under_asan =
 /// A count for a plain build; ThreadSanitizer's fibers cost 0.8 MB each, AddressSanitizer's a stack of their own.
 constexpr int scaled(int plain, int asan, int tsan) { return under_tsan ? tsan : under_asan ? asan : plain; }
 
+/// What a server runs on.
+struct setting {
+  const char* driver;
+  unsigned workers;
+
+  [[nodiscard]] process_options process(process_options more = {}) const {
+    more.driver = driver;
+    return more;
+  }
+};
+
+inline void PrintTo(const setting& value, std::ostream* out) { *out << value.driver << ", " << value.workers << " workers"; }
+
 /// The server, a first connection that stays open and has been served, and what the server has open then: its rings, its
 /// listener, that one connection. Everything else that it opens it must close.
 class echo_under_test {
 public:
-  explicit echo_under_test(unsigned workers, const std::vector<std::string>& more = {},
+  explicit echo_under_test(const setting& on, const std::vector<std::string>& more = {},
                            const process_options& options = {})
-      : server(command_for(workers, more), options), first(server.port()) {
+      : server(command_for(on.workers, more), on.process(options)), first(server.port()) {
     EXPECT_TRUE(first.echoes("first"));
     before = shape_of(server.pid());
   }
@@ -82,13 +96,17 @@ private:
   }
 };
 
-class with_workers : public ::testing::TestWithParam<unsigned> {};
+class on_each_driver : public ::testing::TestWithParam<setting> {};
 
-inline std::string workers_name(const ::testing::TestParamInfo<unsigned>& info) {
-  return std::to_string(info.param) + "_workers";
+inline std::string setting_name(const ::testing::TestParamInfo<setting>& info) {
+  return std::string(info.param.driver) + "_" + std::to_string(info.param.workers) + "_workers";
 }
 
-#define ARAMID_E2E_FOR_EACH_WORKER_COUNT(suite) \
-  INSTANTIATE_TEST_SUITE_P(E2e, suite, ::testing::Values(1U, 2U, 8U), aramid::e2e::workers_name)
+#define ARAMID_E2E_ON_EACH_DRIVER(suite)                                                                                      \
+  INSTANTIATE_TEST_SUITE_P(E2e, suite,                                                                                        \
+                           ::testing::Values(aramid::e2e::setting{"io_uring", 1}, aramid::e2e::setting{"io_uring", 2},        \
+                                             aramid::e2e::setting{"io_uring", 8}, aramid::e2e::setting{"epoll", 1},           \
+                                             aramid::e2e::setting{"epoll", 2}, aramid::e2e::setting{"epoll", 8}),             \
+                           aramid::e2e::setting_name)
 
 }  // namespace aramid::e2e

@@ -57,7 +57,8 @@ std::string line_of(peer& from) {
 /// The server with a crowd of connections, and where each of them was served last.
 class hog_under_test {
 public:
-  explicit hog_under_test(unsigned workers) : server({ARAMID_HOG_SERVER, std::to_string(workers)}), hog(server.port()) {
+  explicit hog_under_test(const setting& on)
+      : server({ARAMID_HOG_SERVER, std::to_string(on.workers)}, on.process()), hog(server.port()) {
     for (std::size_t i = 0; i != crowd_size; ++i) {
       crowd_.emplace_back(server.port());
     }
@@ -186,7 +187,7 @@ round_trips beside_another_program(hog_under_test& it) {
   return result;
 }
 
-class hog : public ::testing::TestWithParam<unsigned> {};
+class hog : public on_each_driver {};
 
 TEST_P(hog, delays_nobody_for_more_than_a_few_milliseconds) {
   hog_under_test it(GetParam());
@@ -195,7 +196,7 @@ TEST_P(hog, delays_nobody_for_more_than_a_few_milliseconds) {
   for (int i = 0; i != 3; ++i) {
     spin_once(it, result);
   }
-  std::printf("round trips, %u workers:\n", GetParam());
+  std::printf("round trips, %u workers:\n", GetParam().workers);
   control.print("beside another program that spins");
   result.of_the_stuck.print("first of those on the stuck worker's ring");
   result.all.print("all during the spin");
@@ -209,7 +210,7 @@ TEST_P(hog, delays_nobody_for_more_than_a_few_milliseconds) {
   // the control.
   const double worst = 100 + control.worst();
   const double median = 10 + control.median();
-  if (GetParam() == 2) {
+  if (GetParam().workers == 2) {
     EXPECT_GE(result.of_the_stuck.size(), 8U);
   }
   EXPECT_LT(result.of_the_stuck.median(), median);
@@ -218,8 +219,8 @@ TEST_P(hog, delays_nobody_for_more_than_a_few_milliseconds) {
   EXPECT_LT(result.all.worst(), worst);
   EXPECT_LT(result.of_new_connections.worst(), worst);
 
-  EXPECT_EQ(it.driver(), "io_uring");
-  EXPECT_EQ(it.figure("workers"), GetParam());
+  EXPECT_EQ(it.driver(), GetParam().driver);
+  EXPECT_EQ(it.figure("workers"), GetParam().workers);
   EXPECT_GT(it.figure("steals"), 0U);
   EXPECT_GT(it.figure("helps"), 0U);
   EXPECT_GT(it.figure("migrations"), 0U);
@@ -239,7 +240,7 @@ TEST_P(hog, delays_no_timer) {
     it.ask_all(times, 'T');
     (void)line_of(it.hog);
   }
-  std::printf("sleeps of 20 ms, %u workers:\n", GetParam());
+  std::printf("sleeps of 20 ms, %u workers:\n", GetParam().workers);
   control.print("without a spin");
   times.print("during a spin");
   EXPECT_GE(control.quantile(0), 20);
@@ -276,10 +277,12 @@ TEST_P(hog, delays_no_timer_that_it_was_armed_beside) {
   it.expect_clean_exit();
 }
 
-INSTANTIATE_TEST_SUITE_P(E2e, hog, ::testing::Values(2U, 8U), workers_name);
+INSTANTIATE_TEST_SUITE_P(E2e, hog,
+                         ::testing::Values(setting{"io_uring", 2}, setting{"io_uring", 8}, setting{"epoll", 2}, setting{"epoll", 8}),
+                         setting_name);
 
 TEST(hog_control, one_worker_has_nobody_to_help_it) {
-  hog_under_test it(1);
+  hog_under_test it({"io_uring", 1});
   it.hog.send("S");
   ASSERT_EQ(line_of(it.hog), "spinning");
   round_trips times;

@@ -124,7 +124,7 @@ void do_not_read_for_a_while(std::uint16_t port, std::size_t size) {
   EXPECT_EQ(reluctant.receive_all(), "");
 }
 
-class hostile_peers : public with_workers {
+class hostile_peers : public on_each_driver {
 protected:
   /// `act` while a well-behaved connection and a silent one are there; then everything must be as before.
   static void beside_good_ones(const std::function<void(std::uint16_t)>& act) {
@@ -195,7 +195,7 @@ TEST_P(hostile_peers, all_at_once) {
   });
 }
 
-ARAMID_E2E_FOR_EACH_WORKER_COUNT(hostile_peers);
+ARAMID_E2E_ON_EACH_DRIVER(hostile_peers);
 
 }  // namespace
 }  // namespace aramid::e2e

@@ -26,10 +26,10 @@ void expect_no_wake_up(const server_process& server) {
   EXPECT_EQ(wake_ups_of(server.pid()), before);
 }
 
-class idle : public with_workers {};
+class idle : public on_each_driver {};
 
 TEST_P(idle, without_connections) {
-  server_process server(echo_command({"--workers", std::to_string(GetParam())}));
+  server_process server(echo_command({"--workers", std::to_string(GetParam().workers)}), GetParam().process());
   expect_no_wake_up(server);
 }
 
@@ -55,7 +55,7 @@ TEST_P(idle, after_a_burst_of_load) {
   EXPECT_TRUE(echo.first.echoes("it was only asleep"));
 }
 
-ARAMID_E2E_FOR_EACH_WORKER_COUNT(idle);
+ARAMID_E2E_ON_EACH_DRIVER(idle);
 
 }  // namespace
 }  // namespace aramid::e2e

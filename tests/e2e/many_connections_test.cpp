@@ -41,7 +41,7 @@ private:
   }
 };
 
-class many_connections : public with_workers {};
+class many_connections : public on_each_driver {};
 
 TEST_P(many_connections, a_thousand_busy_ones_get_every_byte_back) {
   const int count = scaled(1000, 1000, 200);
@@ -104,7 +104,7 @@ TEST_P(many_connections, ten_thousand_are_open_at_once_and_each_is_served) {
   echo.expect_clean_exit();
 }
 
-ARAMID_E2E_FOR_EACH_WORKER_COUNT(many_connections);
+ARAMID_E2E_ON_EACH_DRIVER(many_connections);
 
 }  // namespace
 }  // namespace aramid::e2e

@@ -51,6 +51,9 @@ int make_file(const char* name) {
 
 // In the child, between fork and exec.
 void restrict_child(const process_options& options) {
+  if (options.driver != nullptr) {
+    ::setenv("ARAMID_DRIVER", options.driver, 1);
+  }
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   if (options.descriptors) {

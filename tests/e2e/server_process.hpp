@@ -25,6 +25,8 @@ inline constexpr std::chrono::seconds patience{60};
 struct process_options {
   /// Both limits on descriptors; else the soft one is lowered to 1,024, which is what a login gives.
   std::optional<rlim_t> descriptors{};
+  /// What ARAMID_DRIVER says in it, if not null.
+  const char* driver = nullptr;
   /// Without the right to bind ports below 1,024.
   bool may_bind_low_ports = true;
 };

@@ -17,11 +17,11 @@ using std::chrono::steady_clock;
 
 constexpr const char* long_grace = "3600";
 
-class server_shutdown : public with_workers {};
+class server_shutdown : public on_each_driver {};
 
 TEST_P(server_shutdown, without_connections) {
   for (const int number : {SIGINT, SIGTERM}) {
-    server_process server(echo_command({"--workers", std::to_string(GetParam()), "--grace", long_grace}));
+    server_process server(echo_command({"--workers", std::to_string(GetParam().workers), "--grace", long_grace}), GetParam().process());
     server.signal(number);
     EXPECT_EQ(server.wait_exit(), 0) << server.errors();
     EXPECT_TRUE(peer::is_refused(server.port()));
@@ -138,7 +138,7 @@ TEST_P(server_shutdown, while_there_is_no_descriptor_left) {
   }
 }
 
-ARAMID_E2E_FOR_EACH_WORKER_COUNT(server_shutdown);
+ARAMID_E2E_ON_EACH_DRIVER(server_shutdown);
 
 }  // namespace
 }  // namespace aramid::e2e

@@ -31,14 +31,15 @@ using namespace std::chrono_literals;
 using namespace aramid;
 using namespace aramid::io;
 using aramid::test::pattern;
+using aramid::test::read_text;
 using aramid::test::pattern_at;
 
 constexpr open_options for_writing{.read = false, .write = true, .create = true, .truncate = true};
 
-class file_io : public aramid::test::with_workers {
+class file_io : public aramid::test::on_each_driver {
 protected:
   void SetUp() override {
-    with_workers::SetUp();
+    on_each_driver::SetUp();
     std::string name = std::filesystem::temp_directory_path() / "aramid-file-test-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     directory_ = name;
@@ -46,7 +47,7 @@ protected:
 
   void TearDown() override {
     std::filesystem::remove_all(directory_);
-    with_workers::TearDown();
+    on_each_driver::TearDown();
   }
 
   [[nodiscard]] std::string path(const std::string& name) const { return directory_ / name; }
@@ -62,7 +63,7 @@ protected:
 
   std::filesystem::path directory_;
 };
-ARAMID_FOR_EACH_WORKER_COUNT(file_io);
+ARAMID_ON_EACH_DRIVER(file_io);
 
 TEST_P(file_io, what_was_written_is_read) {
   run([&] {
@@ -109,9 +110,7 @@ TEST_P(file_io, reads_and_writes_at_offsets_leave_the_position_alone) {
     EXPECT_EQ(f.read_at(1000, buffer), 0U);
     EXPECT_EQ(f.position(), 10U);
     f.seek(4);
-    std::array<char, 2> two;
-    EXPECT_EQ(f.read_some(two), 2U);
-    EXPECT_EQ(std::string_view(two.data(), 2), "bc");
+    EXPECT_EQ(read_text(f, 2), "bc");
     EXPECT_EQ(f.position(), 6U);
   });
   EXPECT_EQ(content(path("f")).size(), 15U);
@@ -145,9 +144,7 @@ TEST_P(file_io, appending_goes_to_the_end_wherever_that_is) {
     a.write_all("three ");
     a.write_at(0, "four");
     EXPECT_EQ(a.position(), 0U);
-    std::array<char, 6> head;
-    EXPECT_EQ(a.read_some(head), 6U);
-    EXPECT_EQ(std::string_view(head.data(), 6), "start ");
+    EXPECT_EQ(read_text(a, 6), "start ");
   });
   EXPECT_EQ(content(path("f")), "start one two three four");
 }
@@ -327,7 +324,7 @@ protected:
     ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
   }
 };
-ARAMID_FOR_EACH_WORKER_COUNT(fifo);
+ARAMID_ON_EACH_DRIVER(fifo);
 
 TEST_P(fifo, carries_bytes_and_close_wakes_its_reader) {
   run([&] {
@@ -338,7 +335,7 @@ TEST_P(fifo, carries_bytes_and_close_wakes_its_reader) {
       this_fiber::sleep_for(2ms);
       out.write_all("through");
     });
-    EXPECT_EQ(in.read_some(buffer), 7U);
+    EXPECT_EQ(read_text(in, 7), "through");
     writing.join();
 
     std::error_code ec;
@@ -365,7 +362,7 @@ TEST_P(fifo, read_can_be_cancelled_and_loses_nothing) {
     std::array<char, 16> buffer;
     EXPECT_FALSE(try_with_timeout(10ms, [&] { in.read_some(buffer); }));
     in.write_all("late");
-    EXPECT_EQ(in.read_some(buffer), 4U);
+    EXPECT_EQ(read_text(in, 4), "late");
   });
 }
 

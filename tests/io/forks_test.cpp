@@ -30,8 +30,8 @@ using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
 using aramid::test::tcp_pair;
 
-class fork_io : public aramid::test::forking<aramid::test::with_workers> {};
-ARAMID_FOR_EACH_WORKER_COUNT(fork_io);
+class fork_io : public aramid::test::forking<aramid::test::on_each_driver> {};
+ARAMID_ON_EACH_DRIVER(fork_io);
 
 /// A connection whose server end is being read, and what has been read.
 struct echoing {
@@ -39,7 +39,7 @@ struct echoing {
   std::optional<tcp_pair> pair;
   fiber<> reader;
 
-  explicit echoing(unsigned workers) : rt(options{.workers = workers}) {
+  explicit echoing(const aramid::test::setting& on) : rt(on.opts()) {
     pair = rt.spawn([] { return make_tcp_pair(); }).join();
     reader = rt.spawn([this] {
       std::array<std::byte, 4096> buffer;

@@ -1,5 +1,5 @@
 // A fixture that fails a test which leaves a descriptor, a ring or a thread behind, and one that
-// runs it with 1, 2 and 8 workers.
+// runs it on each driver with 1, 2 and 8 workers.
 #pragma once
 
 #include <dirent.h>
@@ -8,8 +8,10 @@
 
 #include <array>
 #include <chrono>
+#include <ostream>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include <aramid/run.hpp>
@@ -77,20 +79,59 @@ private:
   process_state before_;
 };
 
-class with_workers : public leak_check, public ::testing::WithParamInterface<unsigned> {
+/// What a test runs on.
+struct setting {
+  const char* driver;
+  unsigned workers;
+
+  [[nodiscard]] options opts() const { return {.workers = workers, .driver = driver}; }
+};
+
+inline void PrintTo(const setting& value, std::ostream* out) { *out << value.driver << ", " << value.workers << " workers"; }
+
+class on_each_driver : public leak_check, public ::testing::WithParamInterface<setting> {
 protected:
-  /// aramid::run on as many workers as the parameter says.
+  /// aramid::run on the driver and as many workers as the parameter says.
   template <class Fn>
-  auto run(Fn&& fn) {
-    return aramid::run(std::forward<Fn>(fn), options{.workers = GetParam()});
+  static auto run(Fn&& fn) {
+    return aramid::run(
+        [&] {
+          if constexpr (std::is_void_v<std::invoke_result_t<Fn&>>) {
+            fn();
+            expect_driver();
+          } else {
+            auto result = fn();
+            expect_driver();
+            return result;
+          }
+        },
+        GetParam().opts());
+  }
+
+private:
+  /// That nothing fell back in silence.
+  static void expect_driver() {
+    if (const statistics now = stats(); now.driver != "none") {
+      EXPECT_EQ(now.driver, GetParam().driver);
+    }
   }
 };
 
-inline std::string workers_name(const ::testing::TestParamInfo<unsigned>& info) {
-  return std::to_string(info.param) + "_workers";
+inline std::string setting_name(const ::testing::TestParamInfo<setting>& info) {
+  return std::string(info.param.driver) + "_" + std::to_string(info.param.workers) + "_workers";
 }
 
-#define ARAMID_FOR_EACH_WORKER_COUNT(suite) \
-  INSTANTIATE_TEST_SUITE_P(Io, suite, ::testing::Values(1U, 2U, 8U), aramid::test::workers_name)
+#define ARAMID_ON_IO_URING(suite)                                                                                            \
+  INSTANTIATE_TEST_SUITE_P(Io, suite,                                                                                        \
+                           ::testing::Values(aramid::test::setting{"io_uring", 1}, aramid::test::setting{"io_uring", 2},     \
+                                             aramid::test::setting{"io_uring", 8}),                                          \
+                           aramid::test::setting_name)
+
+#define ARAMID_ON_EACH_DRIVER(suite)                                                                                         \
+  ARAMID_ON_IO_URING(suite);                                                                                                 \
+  INSTANTIATE_TEST_SUITE_P(IoToo, suite,                                                                                     \
+                           ::testing::Values(aramid::test::setting{"epoll", 1}, aramid::test::setting{"epoll", 2},           \
+                                             aramid::test::setting{"epoll", 8}),                                             \
+                           aramid::test::setting_name)
 
 }  // namespace aramid::test

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "io/src/uring/cancel_mailbox.hpp"
-#include "io/src/uring/doorbell.hpp"
+#include "io/src/doorbell.hpp"
 #include "leak_check.hpp"
 
 namespace {

@@ -24,8 +24,8 @@ using namespace std::chrono_literals;
 using namespace aramid;
 using aramid::io::signal_set;
 
-class signals : public aramid::test::with_workers {};
-ARAMID_FOR_EACH_WORKER_COUNT(signals);
+class signals : public aramid::test::on_each_driver {};
+ARAMID_ON_EACH_DRIVER(signals);
 
 void (*handler_of(int number))(int) {
   struct sigaction action {};

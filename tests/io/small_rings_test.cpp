@@ -32,29 +32,27 @@ using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
 using aramid::test::pattern_at;
 
-class tiny_factory final : public driver_factory {
-public:
-  [[nodiscard]] std::unique_ptr<driver> make() const override {
-    return std::make_unique<uring_driver>(
-        uring_options{.sizes = {.submissions = 2, .completions = 8}, .peers_cancel = false});
+std::vector<std::unique_ptr<driver>> make_tiny(unsigned count, std::string_view) {
+  std::vector<std::unique_ptr<driver>> made;
+  for (unsigned i = 0; i != count; ++i) {
+    made.push_back(std::make_unique<uring_driver>(
+        uring_options{.sizes = {.submissions = 2, .completions = 8}, .peers_cancel = false}));
   }
-};
+  return made;
+}
 
-class small_rings : public aramid::test::with_workers {
+class small_rings : public aramid::test::on_each_driver {
 protected:
   /// The first to ask chooses the drivers.
   template <class Fn>
   void run_small(Fn fn) {
     run([&] {
-      ASSERT_NE(aramid::detail::driver_for_io(factory_), nullptr);
+      ASSERT_NE(aramid::detail::driver_for_io(&make_tiny), nullptr);
       fn();
     });
   }
-
-private:
-  tiny_factory factory_;
 };
-ARAMID_FOR_EACH_WORKER_COUNT(small_rings);
+ARAMID_ON_IO_URING(small_rings);
 
 void echo(tcp_stream stream) {
   std::array<std::byte, 512> buffer;

@@ -31,8 +31,8 @@ using aramid::test::pattern;
 using aramid::test::pattern_at;
 using aramid::test::scaled;
 
-class tcp_cancel : public aramid::test::with_workers {};
-ARAMID_FOR_EACH_WORKER_COUNT(tcp_cancel);
+class tcp_cancel : public aramid::test::on_each_driver {};
+ARAMID_ON_EACH_DRIVER(tcp_cancel);
 
 TEST_P(tcp_cancel, read_throws_and_takes_nothing) {
   run([] {
@@ -65,7 +65,7 @@ TEST_P(tcp_cancel, is_seen_on_entry_before_any_effect_in_both_forms) {
     throws([&] { server.write_some("lost", ec); });
     throws([&] { (void)connect(client.remote_endpoint()); });
     throws([&] { tcp_stream().read_some(buffer, ec); });
-    EXPECT_EQ(server.read_some(buffer), 3U);
+    EXPECT_EQ(aramid::test::read_text(server, 3).size(), 3U);
     server.close();
     EXPECT_EQ(client.read_some(buffer), 0U);
   });

@@ -25,8 +25,8 @@ using namespace aramid::io;
 using aramid::test::loopback;
 using aramid::test::make_tcp_pair;
 
-class tcp_close : public aramid::test::with_workers {};
-ARAMID_FOR_EACH_WORKER_COUNT(tcp_close);
+class tcp_close : public aramid::test::on_each_driver {};
+ARAMID_ON_EACH_DRIVER(tcp_close);
 
 TEST_P(tcp_close, wakes_reader_and_writer) {
   run([] {

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -68,6 +69,22 @@ public:
 private:
   int fd_;
 };
+
+/// Reads until `size` bytes have come, or the end; the kernel, and the fake driver more often, may give them in parts.
+template <class From>
+std::string read_text(From& from, std::size_t size) {
+  std::string text(size, '\0');
+  std::size_t got = 0;
+  while (got != size) {
+    const std::size_t count = from.read_some(std::as_writable_bytes(std::span(text)).subspan(got));
+    if (count == 0) {
+      break;
+    }
+    got += count;
+  }
+  text.resize(got);
+  return text;
+}
 
 /// Bytes that differ from place to place, so that a lost or doubled one shows.
 inline std::byte pattern_at(std::uint64_t place) {

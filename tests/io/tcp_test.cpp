@@ -29,8 +29,8 @@ using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
 using aramid::test::pattern_at;
 
-class tcp : public aramid::test::with_workers {};
-ARAMID_FOR_EACH_WORKER_COUNT(tcp);
+class tcp : public aramid::test::on_each_driver {};
+ARAMID_ON_EACH_DRIVER(tcp);
 
 void echo(tcp_stream stream) {
   std::array<std::byte, 4096> buffer;
@@ -53,7 +53,6 @@ TEST_P(tcp, echo_round_trips) {
     EXPECT_EQ(client.read_some(reply), 0U);
     echoing.join();
     const statistics after = stats();
-    EXPECT_EQ(after.driver, "io_uring");
     EXPECT_GE(after.submissions, 4U * 200U);
   });
 }
@@ -306,14 +305,13 @@ TEST_P(tcp, a_moved_stream_goes_on_where_it_was) {
     std::error_code ec;
     server.read_exactly(buffer, ec);
     tcp_stream moved = std::move(server);
-    EXPECT_EQ(moved.read_some(buffer), 3U);
-    EXPECT_EQ(std::string_view(buffer.data(), 3), "abc");
+    EXPECT_EQ(aramid::test::read_text(moved, 3), "abc");
   });
 }
 
 // That a fiber which submitted on one worker and went on on another still gets what is its own.
 TEST_P(tcp, operations_survive_migration) {
-  if (GetParam() < 2) {
+  if (GetParam().workers < 2) {
     GTEST_SKIP() << "one worker: no migration";
   }
   run([] {

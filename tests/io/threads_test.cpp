@@ -30,11 +30,11 @@ using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
 using aramid::test::tcp_pair;
 
-class plain_thread_io : public aramid::test::with_workers {};
-ARAMID_FOR_EACH_WORKER_COUNT(plain_thread_io);
+class plain_thread_io : public aramid::test::on_each_driver {};
+ARAMID_ON_EACH_DRIVER(plain_thread_io);
 
 TEST_P(plain_thread_io, stream_made_in_a_runtime_serves_a_plain_thread) {
-  runtime rt(options{.workers = GetParam()});
+  runtime rt(GetParam().opts());
   tcp_pair pair = rt.spawn([] { return make_tcp_pair(); }).join();
   fiber<> echoing = rt.spawn([&] {
     std::array<std::byte, 4096> buffer;
@@ -53,7 +53,7 @@ TEST_P(plain_thread_io, stream_made_in_a_runtime_serves_a_plain_thread) {
 }
 
 TEST_P(plain_thread_io, entered_thread_listens_connects_and_opens_files) {
-  runtime rt(options{.workers = GetParam()});
+  runtime rt(GetParam().opts());
   const auto inside = rt.enter();
   tcp_listener listener(loopback);
   tcp_stream client = connect(listener.local_endpoint());
@@ -66,7 +66,7 @@ TEST_P(plain_thread_io, entered_thread_listens_connects_and_opens_files) {
 }
 
 TEST_P(plain_thread_io, deadline_of_a_plain_thread) {
-  runtime rt(options{.workers = GetParam()});
+  runtime rt(GetParam().opts());
   tcp_pair pair = rt.spawn([] { return make_tcp_pair(); }).join();
   std::array<char, 3> buffer;
   EXPECT_THROW(with_timeout(10ms, [&] { pair.server.read_some(buffer); }), timeout_error);
@@ -76,7 +76,7 @@ TEST_P(plain_thread_io, deadline_of_a_plain_thread) {
 }
 
 TEST_P(plain_thread_io, signal_wait) {
-  runtime rt(options{.workers = GetParam()});
+  runtime rt(GetParam().opts());
   const auto inside = rt.enter();
   signal_set set{SIGUSR1};
   std::thread sender([] {
@@ -110,8 +110,8 @@ TEST_P(plain_thread_io, listener_made_before_the_runtime_serves_its_fibers) {
 }
 
 TEST_P(plain_thread_io, two_runtimes_share_a_stream) {
-  runtime first(options{.workers = GetParam()});
-  runtime second(options{.workers = GetParam()});
+  runtime first(GetParam().opts());
+  runtime second(GetParam().opts());
   tcp_pair pair = first.spawn([] { return make_tcp_pair(); }).join();
   fiber<> writing = first.spawn([&] { pair.client.write_all("across"); });
   fiber<> reading = second.spawn([&] {
@@ -121,25 +121,7 @@ TEST_P(plain_thread_io, two_runtimes_share_a_stream) {
   });
   writing.join();
   reading.join();
-  EXPECT_EQ(second.stats().driver, "io_uring");
-}
-
-TEST_P(plain_thread_io, unknown_driver_in_the_environment) {
-  // In a child of its own making: the choice is made once a process.
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(
-      {
-        ::setenv("ARAMID_DRIVER", "no-such-driver", 1);
-        try {
-          aramid::run([] { (void)make_tcp_pair(); });
-        } catch (const std::invalid_argument& e) {
-          std::fputs(e.what(), stderr);
-          std::_Exit(7);
-        }
-        std::_Exit(0);
-      },
-      ::testing::ExitedWithCode(7),
-      "ARAMID_DRIVER=no-such-driver: no such driver; there is: io_uring");
+  EXPECT_EQ(second.stats().driver, GetParam().driver);
 }
 
 }  // namespace

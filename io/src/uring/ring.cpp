@@ -76,6 +76,10 @@ ring::ring(ring_sizes sizes) {
   }
   try {
     check_features(ring_.features);
+    // A sandbox may let a ring be made and not be entered.
+    if (const int error = -enter(0, 0); error > 0) {
+      refuse("io_uring_enter", error);
+    }
   } catch (...) {
     io_uring_queue_exit(&ring_);
     throw;
@@ -101,8 +105,11 @@ void ring::check_features(unsigned features) const {
   }
   const std::unique_ptr<io_uring_probe, decltype(&io_uring_free_probe)> probe(
       io_uring_get_probe_ring(const_cast<io_uring*>(&ring_)), &io_uring_free_probe);
+  if (probe == nullptr) {
+    refuse("io_uring_register: it does not say what it can do", EOPNOTSUPP);
+  }
   for (const needed_opcode& opcode : needed_opcodes) {
-    if (probe == nullptr || io_uring_opcode_supported(probe.get(), opcode.code) == 0) {
+    if (io_uring_opcode_supported(probe.get(), opcode.code) == 0) {
       refuse(std::string("io_uring_setup: IORING_OP_") + opcode.name + " is missing", EOPNOTSUPP);
     }
   }

@@ -50,7 +50,8 @@ void membarrier_all_running() noexcept {
 }  // namespace
 
 uring_driver::uring_driver(const uring_options& options)
-    : ring_(options.sizes),
+    : io_driver(io_style::completion),
+      ring_(options.sizes),
       peers_cancel_(options.peers_cancel && ring_.cancel_now(nobodys_data) == -ENOENT) {}
 
 uring_driver::~uring_driver() = default;
@@ -242,7 +243,7 @@ bool uring_driver::help(wake_batch& batch) noexcept {
 
 void uring_driver::nudge_owner() noexcept { membarrier_all_running(); }
 
-void uring_driver::cancel(const operation& op, caller from) noexcept {
+void uring_driver::cancel(operation& op, caller from) noexcept {
   const std::uint64_t ticket = op.ticket;
   if (from == caller::owner) {
     queue_cancel(ticket, 0);

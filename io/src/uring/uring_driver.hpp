@@ -50,7 +50,7 @@
 
 #include "../io_driver.hpp"
 #include "cancel_mailbox.hpp"
-#include "doorbell.hpp"
+#include "../doorbell.hpp"
 #include "ring.hpp"
 #include "slot_table.hpp"
 
@@ -82,7 +82,7 @@ public:
   }
 
   void submit(operation& op) noexcept override;
-  void cancel(const operation& op, caller from) noexcept override;
+  void cancel(operation& op, caller from) noexcept override;
 
   /// How many completions peers have reaped. Threads: any.
   [[nodiscard]] std::size_t helped() const noexcept {

@@ -46,9 +46,12 @@ protected:
   ~offloaded() = default;
 };
 
+/// Whose threads: files have some of their own, so that a program which saturates `blocking` can still read.
+enum class offload_to : unsigned char { blocking, files };
+
 /// Has `call` run on another thread, or on this one if it is no worker.
 /// Suspends: until it has run. Cancels: if it has not begun, throws aramid::cancelled, and it never does; else asks it to stop.
-ARAMID_API void offload(offloaded& call);
+ARAMID_API void offload(offloaded& call, offload_to pool = offload_to::blocking);
 
 template <class Fn>
 inline constexpr bool takes_stop_token = std::is_invocable_v<Fn, std::stop_token>;

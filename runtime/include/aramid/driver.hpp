@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include <aramid/detail/config.hpp>
 #include <aramid/park.hpp>
@@ -98,24 +99,23 @@ public:
   [[nodiscard]] virtual std::size_t submissions() const noexcept { return 0; }
 };
 
-/// Makes the drivers of one runtime. Stateless as far as the runtime is concerned.
-class ARAMID_API driver_factory {
-public:
-  virtual ~driver_factory() = default;
-
-  /// Makes one driver. All of a runtime's are made before any is used, on the thread that needed the first.
-  /// Throws: std::system_error if the kernel refuses; the runtime then keeps the drivers that it had.
-  [[nodiscard]] virtual std::unique_ptr<driver> make() const = 0;
-};
+/// Makes the `count` drivers of a runtime, all of one kind, before any of them is used, on the thread that needed the first. `wanted` is
+/// options::driver.
+/// Throws: std::system_error if the kernel refuses; std::invalid_argument if `wanted` names no kind. The runtime then keeps the drivers
+///         that it had, and asks again at its next I/O.
+using driver_maker = std::vector<std::unique_ptr<driver>> (*)(unsigned count, std::string_view wanted);
 
 namespace detail {
 
 /// The driver of the worker that the calling fiber is on. The runtime's first call makes every worker's driver with
-/// `factory`, once; a runtime that does no I/O never gets there and keeps the driver "none".
+/// `make`, once; a runtime that does no I/O never gets there and keeps the driver "none".
 /// Suspends: never, so the result may be used until the caller's next suspension and no longer.
 /// Returns:  nullptr if the caller is not a fiber.
-/// Throws:   what `factory.make()` threw.
-[[nodiscard]] ARAMID_API driver* driver_for_io(const driver_factory& factory);
+/// Throws:   what `make` threw.
+[[nodiscard]] ARAMID_API driver* driver_for_io(driver_maker make);
+
+/// A line for people, to where set_log_handler sends them.
+ARAMID_API void log_line(std::string_view line) noexcept;
 
 /// Counts one operation against the fairness budget of the calling fiber without looking at cancellation.
 ARAMID_API void count_ready() noexcept;
