@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "epoll/epoll_driver.hpp"
+#include "fake/fake_driver.hpp"
 #include "uring/uring_driver.hpp"
 
 namespace aramid::inline v0::detail {
@@ -30,10 +31,22 @@ struct kind {
   drivers (*make)(unsigned count);
 };
 
+drivers make_fakes(unsigned count) {
+  drivers made;
+  for (unsigned i = 0; i != count; ++i) {
+    made.push_back(std::make_unique<fake_driver>(i + 1));
+  }
+  return made;
+}
+
 // In the order of preference; the place to add a driver.
 constexpr std::array kinds{kind{"io_uring", &make_all<uring_driver>}, kind{"epoll", &make_all<epoll_driver>}};
+constexpr kind for_tests{"fake", &make_fakes};
 
 const kind& kind_named(std::string_view name, const char* by) {
+  if (name == for_tests.name) {
+    return for_tests;
+  }
   std::string known;
   for (const kind& one : kinds) {
     if (one.name == name) {

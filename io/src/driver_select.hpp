@@ -2,6 +2,7 @@
 //
 //   wanted               what is made
 //   "io_uring", "epoll"  that, or the error that says why not
+//   "fake"               one for tests, which does what a kernel may do and hardly ever does (fake/fake_driver.hpp)
 //   ""                   io_uring; if the kernel refuses a single ring, whatever its reason, epoll for all workers, and a line in the log
 //
 // The environment variable ARAMID_DRIVER, read once a process, stands for what the runtime's options want.

@@ -131,7 +131,8 @@ inline std::string setting_name(const ::testing::TestParamInfo<setting>& info) {
   ARAMID_ON_IO_URING(suite);                                                                                                 \
   INSTANTIATE_TEST_SUITE_P(IoToo, suite,                                                                                     \
                            ::testing::Values(aramid::test::setting{"epoll", 1}, aramid::test::setting{"epoll", 2},           \
-                                             aramid::test::setting{"epoll", 8}),                                             \
+                                             aramid::test::setting{"epoll", 8}, aramid::test::setting{"fake", 1},            \
+                                             aramid::test::setting{"fake", 2}, aramid::test::setting{"fake", 8}),            \
                            aramid::test::setting_name)
 
 }  // namespace aramid::test

@@ -62,7 +62,7 @@ public:
   }
 
   /// The fibers must have ended.
-  ~simulation() {
+  virtual ~simulation() {
     EXPECT_EQ(core_->stats().fibers, 0U);
     core_.reset();  // before the drivers
   }
@@ -113,14 +113,15 @@ public:
     std::vector<unsigned> able;
     for (unsigned i = 0; i != sleepers_.size(); ++i) {
       const sleeper& each = sleepers_[i];
-      if (!each.asleep || each.driver->woken || each.until <= now_) {
+      if (!each.asleep || each.driver->woken || each.until <= now_ || io_able(i)) {
         able.push_back(i);
       }
     }
     if (able.empty()) {
-      const time_point next = std::min_element(sleepers_.begin(), sleepers_.end(), [](const sleeper& a, const sleeper& b) {
-                                return a.until < b.until;
-                              })->until;
+      time_point next = time_point::max();
+      for (unsigned i = 0; i != sleepers_.size(); ++i) {
+        next = std::min({next, sleepers_[i].until, io_next(i)});
+      }
       if (next == time_point::max()) {
         return false;
       }
@@ -130,15 +131,26 @@ public:
     if (jitter_ && random_() % 64 == 0) {
       now_ += std::chrono::nanoseconds(random_() % 100'000);
     }
+    if (helpful_ && random_() % 4 == 0) {
+      help(able[random_() % able.size()], static_cast<unsigned>(random_() % sleepers_.size()));
+    }
     step(able[random_() % able.size()]);
     return true;
   }
 
+  /// Workers also help each other, as they do when one is stuck in a fiber.
+  void let_peers_help() { helpful_ = true; }
+
   /// Time also passes while workers run.
   void let_time_pass() { jitter_ = true; }
 
-  [[nodiscard]] time_point now() const { return now_; }
+  [[nodiscard]] const time_point& now() const { return now_; }
   [[nodiscard]] statistics stats() const { return core_->stats(); }
+
+protected:
+  /// Of a simulation with I/O: whether a worker's driver has something to do, and if not, when.
+  [[nodiscard]] virtual bool io_able(unsigned) { return false; }
+  [[nodiscard]] virtual time_point io_next(unsigned) { return time_point::max(); }
 
 private:
   struct sleeper {
@@ -166,9 +178,21 @@ private:
     detail::state_of_thread()->on = nullptr;
   }
 
+  void help(unsigned helper, unsigned owner) {
+    if (helper == owner || sleepers_[helper].asleep || sleepers_[owner].asleep) {
+      return;
+    }
+    core_->worker_at(helper).bind_thread();
+    core_->worker_at(helper).help(core_->worker_at(owner));
+    detail::state_of_thread()->on = nullptr;
+  }
+
   static void end_sleep(detail::worker& w, sleeper& self) {
     wake_batch batch;
     self.driver->poll(time_point::min(), batch);
+    if (&w.current_driver() != self.driver.get()) {
+      w.current_driver().poll(time_point::min(), batch);  // one for I/O, made meanwhile
+    }
     self.asleep = false;
     self.until = time_point::max();
     w.end_sleep(batch);
@@ -177,6 +201,7 @@ private:
   std::mt19937_64 random_;
   time_point now_{std::chrono::hours(1)};
   bool jitter_ = false;
+  bool helpful_ = false;
   std::vector<sleeper> sleepers_;
   std::shared_ptr<detail::runtime_core> core_;
 };

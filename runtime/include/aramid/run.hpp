@@ -32,7 +32,7 @@ struct options {
   /// Threads for `blocking`, at most. They are made as they are needed, and end when they have been idle for ten seconds.
   std::size_t blocking_threads = 512;
   /// What I/O goes through: "io_uring" or "epoll", and no other; "": io_uring, or where the kernel refuses that, epoll, which is logged with
-  /// the reason. The environment variable ARAMID_DRIVER overrides it. Looked at when the runtime does its first I/O, which throws
+  /// the reason; "fake": for tests, one that cuts reads and writes short, interrupts and delays. The environment variable ARAMID_DRIVER overrides it. Looked at when the runtime does its first I/O, which throws
   /// std::invalid_argument for any other name, and std::system_error if what was asked for is refused.
   std::string driver = {};
   /// If not 0: a fiber that keeps its thread for so long without suspending is logged, once, with its name and its stack. Costs
