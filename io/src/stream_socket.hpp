@@ -29,6 +29,11 @@ struct stream_socket {
   std::size_t unread_begin = 0;
 };
 
+/// Of a stream that may have been closed for ever: null then.
+[[nodiscard]] inline descriptor* handle_of(stream_socket* socket) noexcept {
+  return socket == nullptr ? nullptr : &socket->handle;
+}
+
 /// Owns: `fd`, at once, also if this throws. Throws: std::bad_alloc.
 [[nodiscard]] stream_ptr make_stream(int fd, runtime_ref home);
 

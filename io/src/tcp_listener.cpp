@@ -62,7 +62,10 @@ descriptor_ptr listen_at(const endpoint& where, const listen_options& options, s
   if (!detail::set_option(fd, SOL_SOCKET, SO_REUSEADDR, options.reuse_address ? 1 : 0, ec) ||
       (options.reuse_port && !detail::set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1, ec)) ||
       (where.family() == AF_INET6 &&
-       !detail::set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options.only_ipv6 ? 1 : 0, ec))) {
+       !detail::set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options.only_ipv6 ? 1 : 0, ec)) ||
+      (options.receive_buffer_size_bytes != 0 &&
+       !detail::set_buffer_size(fd, SO_RCVBUF, options.receive_buffer_size_bytes, ec)) ||
+      (options.send_buffer_size_bytes != 0 && !detail::set_buffer_size(fd, SO_SNDBUF, options.send_buffer_size_bytes, ec))) {
     return nullptr;
   }
   call = "bind";

@@ -1,5 +1,4 @@
-// tcp_stream: the public forms over stream_socket.hpp, and `connect`.
-#include <netinet/tcp.h>
+// tcp_stream: the public forms over stream_socket.hpp, and `connect`. Its options are in tcp_options.cpp.
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -27,23 +26,6 @@ auto with_socket(stream_socket* socket, std::error_code& ec, Call&& call)
     return decltype(call(*socket))();
   }
   return call(*socket);
-}
-
-descriptor* handle_of(stream_socket* socket) noexcept {
-  return socket == nullptr ? nullptr : &socket->handle;
-}
-
-/// A call that never waits, while nobody can close the descriptor.
-template <class Call>
-void quick_call(descriptor* d, const char* who, std::error_code& ec, Call&& call) {
-  ec.clear();
-  if (d != nullptr) {
-    if (const descriptor_user user(*d, use::shared, who); user) {
-      call(user.fd());
-      return;
-    }
-  }
-  ec = io::errc::closed;
 }
 
 std::size_t read_some(stream_socket* socket, std::span<std::byte> buffer, std::error_code& ec) {
@@ -185,16 +167,6 @@ endpoint tcp_stream::remote_endpoint() const {
 endpoint tcp_stream::remote_endpoint(std::error_code& ec) const {
   return detail::name_of(detail::handle_of(socket_.get()), &::getpeername,
                          "tcp_stream::remote_endpoint", ec);
-}
-
-void tcp_stream::no_delay(bool on) {
-  throwing("tcp_stream::no_delay", [&](std::error_code& ec) { no_delay(on, ec); });
-}
-
-void tcp_stream::no_delay(bool on, std::error_code& ec) {
-  detail::quick_call(detail::handle_of(socket_.get()), "tcp_stream::no_delay", ec, [&](int fd) {
-    detail::set_option(fd, IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0, ec);
-  });
 }
 
 int tcp_stream::native_handle() const noexcept {

@@ -19,8 +19,10 @@
 // How errors and cancellation come, in both forms of each call: io/error.hpp.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <system_error>
@@ -47,6 +49,19 @@ namespace io {
 
 /// Which half of a connection `shutdown` ends.
 enum class shutdown_how : int { read, write, both };
+
+/// When a connection on which nothing comes is looked after, and when it is given up. Zero leaves what the socket has (the system's
+/// 2 hours, 75 seconds, 9 probes unless it was changed).
+struct keep_alive_times {
+  /// How long nothing has come before the first probe is sent (TCP_KEEPIDLE); up to 32767 s.
+  std::chrono::seconds idle{0};
+  /// How long an answer to a probe is waited for before the next one (TCP_KEEPINTVL); up to 32767 s.
+  std::chrono::seconds interval{0};
+  /// How many probes without an answer end the connection (TCP_KEEPCNT); up to 127.
+  int count = 0;
+
+  friend bool operator==(const keep_alive_times&, const keep_alive_times&) = default;
+};
 
 /// A connection. Moves, does not copy. Made by `connect`, `tcp_listener::accept` and `adopt`.
 /// Threads: one reader and one writer at a time, each from any fiber or thread, and `close` and
@@ -164,11 +179,53 @@ public:
   [[nodiscard]] endpoint remote_endpoint() const;
   [[nodiscard]] endpoint remote_endpoint(std::error_code& ec) const;
 
+  // Options. Each is set by a call with an argument and asked for by one without. A connection that was accepted begins with
+  // those of its listener.
+  // Suspends: never. Throws: std::system_error (errc::closed, …; what the socket does not have, as one of AF_UNIX that was
+  // adopted has no keep-alive times, is operation_not_supported). Threads: any.
+
   /// Whether small writes go out at once (TCP_NODELAY) instead of waiting for the peer to
   /// acknowledge the ones before. As the kernel makes it: off.
-  /// Suspends: never. Throws: std::system_error. Threads: any.
   void no_delay(bool on);
   void no_delay(bool on, std::error_code& ec);
+  [[nodiscard]] bool no_delay() const;
+  [[nodiscard]] bool no_delay(std::error_code& ec) const;
+
+  /// Whether the peer is probed when nothing comes from it (SO_KEEPALIVE); if it does not answer, reads and writes fail with
+  /// timed_out. As the kernel makes it: off. `times` are looked at only if `on`. Data that wait to be acknowledged are not
+  /// probed for but sent again, for about a quarter of an hour: a deadline on the answer is what helps there.
+  /// Throws:  also std::invalid_argument naming what is out of range, before anything is changed; in the other form the code is
+  ///          invalid_argument.
+  /// Returns: the times in force; nullopt if it is off.
+  void keep_alive(bool on, const keep_alive_times& times = {});
+  void keep_alive(bool on, std::error_code& ec) { keep_alive(on, {}, ec); }
+  void keep_alive(bool on, const keep_alive_times& times, std::error_code& ec);
+  [[nodiscard]] std::optional<keep_alive_times> keep_alive() const;
+  [[nodiscard]] std::optional<keep_alive_times> keep_alive(std::error_code& ec) const;
+
+  /// How much the kernel keeps for the connection, in bytes (SO_RCVBUF, SO_SNDBUF). Unset, it adapts them to the connection, mostly
+  /// better than a number does; set, they stay. The kernel doubles what it is given, for its own bookkeeping, within limits
+  /// of its own (net.core.rmem_max, net.core.wmem_max, and a least size), and returns the doubled. A receive buffer of more than 64 KiB
+  /// works fully only if it is set before the connection is made: listen_options has it.
+  void receive_buffer_size(std::size_t bytes);
+  void receive_buffer_size(std::size_t bytes, std::error_code& ec);
+  [[nodiscard]] std::size_t receive_buffer_size() const;
+  [[nodiscard]] std::size_t receive_buffer_size(std::error_code& ec) const;
+  void send_buffer_size(std::size_t bytes);
+  void send_buffer_size(std::size_t bytes, std::error_code& ec);
+  [[nodiscard]] std::size_t send_buffer_size() const;
+  [[nodiscard]] std::size_t send_buffer_size(std::error_code& ec) const;
+
+  /// What becomes of bytes that are still under way when the stream is closed (SO_LINGER). nullopt, as the kernel makes it: `close` returns
+  /// at once and the kernel sends them. Zero: they are thrown away, and the peer's reads and writes fail with connection_reset.
+  /// Otherwise: close(2) waits until the peer has acknowledged them, so long at most, and *blocks its thread* meanwhile: do that in
+  /// `blocking([&] { stream.close(); })`. To learn whether the peer has had everything, `shutdown(write)` and
+  /// read to the end of its stream instead.
+  /// Throws: also std::invalid_argument if `time` is negative; in the other form the code is invalid_argument.
+  void linger(std::optional<std::chrono::seconds> time);
+  void linger(std::optional<std::chrono::seconds> time, std::error_code& ec);
+  [[nodiscard]] std::optional<std::chrono::seconds> linger() const;
+  [[nodiscard]] std::optional<std::chrono::seconds> linger(std::error_code& ec) const;
 
   /// The descriptor, still ours, for setsockopt and the like; -1 if closed. Do not close it, nor
   /// set O_NONBLOCK on it.
@@ -210,6 +267,10 @@ struct listen_options {
   bool reuse_port = false;
   /// An IPv6 listener takes IPv4 connections too unless this is set (IPV6_V6ONLY).
   bool only_ipv6 = false;
+  /// As tcp_stream::receive_buffer_size and send_buffer_size, for the connections that come; 0 leaves them to the kernel. Here,
+  /// because a connection settles how much it can announce as it is made.
+  std::size_t receive_buffer_size_bytes = 0;
+  std::size_t send_buffer_size_bytes = 0;
 };
 
 /// A port that takes connections. Moves, does not copy.
