@@ -57,6 +57,8 @@ enum class op_kind : std::uint8_t {
   write,    ///< as read
   receive,  ///< address, length, flags: MSG_*
   send,     ///< as receive
+  receive_message,  ///< address: a msghdr of iovecs and nothing else, length: 1, flags: MSG_*
+  send_message,     ///< as receive_message
   accept,   ///< flags: SOCK_*
   connect,  ///< address, length: the sockaddr
   open,     ///< address: the path, flags: O_*, mode
@@ -68,7 +70,15 @@ enum class op_kind : std::uint8_t {
 
 /// What a descriptor has to be ready for before it is worth trying, as poll(2) says it.
 [[nodiscard]] constexpr std::uint32_t events_of(op_kind kind) noexcept {
-  return kind == op_kind::write || kind == op_kind::send || kind == op_kind::connect ? POLLOUT : POLLIN;
+  switch (kind) {
+    case op_kind::write:
+    case op_kind::send:
+    case op_kind::send_message:
+    case op_kind::connect:
+      return POLLOUT;
+    default:
+      return POLLIN;
+  }
 }
 
 /// For `offset`: a descriptor that has no positions.

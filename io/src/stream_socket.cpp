@@ -22,6 +22,17 @@ void describe(operation& op, const std::byte* data, std::size_t size, int flags)
   op.flags = static_cast<std::uint32_t>(flags);
 }
 
+}  // namespace
+
+stream_ptr make_stream(int fd, runtime_ref home) {
+  try {
+    return stream_ptr(new stream_socket(fd, std::move(home)));
+  } catch (...) {
+    ::close(fd);
+    throw;
+  }
+}
+
 std::size_t take_unread(stream_socket& socket, std::span<std::byte> buffer) noexcept {
   const std::size_t count = std::min(buffer.size(), socket.unread.size() - socket.unread_begin);
   if (count == 0) {
@@ -36,7 +47,6 @@ std::size_t take_unread(stream_socket& socket, std::span<std::byte> buffer) noex
   return count;
 }
 
-/// In front of what is unread already.
 void put_back(stream_socket& socket, std::span<const std::byte> bytes) {
   if (bytes.empty()) {
     return;
@@ -47,14 +57,7 @@ void put_back(stream_socket& socket, std::span<const std::byte> bytes) {
   socket.unread.insert(socket.unread.begin(), bytes.begin(), bytes.end());
 }
 
-/// One receive. Returns: bytes; 0 with `ec` clear at end of stream.
-std::size_t receive(descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec) {
-  operation op(op_kind::receive, user.fd());
-  // Not MSG_WAITALL for those who want it all: when the kernel has some bytes and then meets an
-  // error, it returns the bytes and forgets the error, and a reset would pass for an end of stream
-  // (io_recv in the kernel's io_uring/net.c).
-  describe(op, buffer.data(), buffer.size(), 0);
-  const std::int32_t result = user.perform(op);
+std::size_t received(const descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
   if (result > 0) {
     return static_cast<std::size_t>(result);
   }
@@ -67,11 +70,7 @@ std::size_t receive(descriptor_user& user, std::span<std::byte> buffer, std::err
   return 0;
 }
 
-std::size_t send(descriptor_user& user, std::span<const std::byte> data, int flags,
-                 std::error_code& ec) {
-  operation op(op_kind::send, user.fd());
-  describe(op, data.data(), data.size(), flags | MSG_NOSIGNAL);
-  const std::int32_t result = user.perform(op);
+std::size_t sent(const descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
   if (result >= 0) {
     return static_cast<std::size_t>(result);
   }
@@ -79,15 +78,20 @@ std::size_t send(descriptor_user& user, std::span<const std::byte> data, int fla
   return 0;
 }
 
-}  // namespace
+std::size_t receive_once(descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec) {
+  operation op(op_kind::receive, user.fd());
+  // Not MSG_WAITALL for those who want it all: when the kernel has some bytes and then meets an
+  // error, it returns the bytes and forgets the error, and a reset would pass for an end of stream
+  // (io_recv in the kernel's io_uring/net.c).
+  describe(op, buffer.data(), buffer.size(), 0);
+  return received(user, user.perform(op), ec);
+}
 
-stream_ptr make_stream(int fd, runtime_ref home) {
-  try {
-    return stream_ptr(new stream_socket(fd, std::move(home)));
-  } catch (...) {
-    ::close(fd);
-    throw;
-  }
+std::size_t send_once(descriptor_user& user, std::span<const std::byte> data, int flags,
+                      std::error_code& ec) {
+  operation op(op_kind::send, user.fd());
+  describe(op, data.data(), data.size(), flags | MSG_NOSIGNAL);
+  return sent(user, user.perform(op), ec);
 }
 
 std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,
@@ -103,7 +107,7 @@ std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std
     count_ready();
     return take_unread(socket, buffer);
   }
-  return receive(user, buffer, ec);
+  return receive_once(user, buffer, ec);
 }
 
 void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,
@@ -121,7 +125,7 @@ void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::er
   }
   try {
     do {
-      const std::size_t count = receive(user, buffer.subspan(got), ec);
+      const std::size_t count = receive_once(user, buffer.subspan(got), ec);
       if (count == 0 && !ec) {
         ec = io::errc::end_of_stream;
       }
@@ -146,7 +150,7 @@ std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, st
     }
     return 0;
   }
-  return send(user, data, 0, ec);
+  return send_once(user, data, 0, ec);
 }
 
 void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_t& written,
@@ -163,7 +167,7 @@ void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_
   while (written < data.size() && !ec) {
     // MSG_WAITALL: the kernel goes on after a short write by itself (Linux 5.19), and if it is
     // cancelled half-way says how far it came.
-    written += send(user, data.subspan(written), MSG_WAITALL, ec);
+    written += send_once(user, data.subspan(written), MSG_WAITALL, ec);
   }
 }
 

@@ -56,4 +56,38 @@ std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, st
 void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_t& written,
               std::error_code& ec, const char* who);
 
+/// As receive_some into several buffers, in their order.
+std::size_t receive_some(stream_socket& socket, std::span<const std::span<std::byte>> buffers,
+                         std::error_code& ec, const char* who);
+
+/// As receive_exactly into several buffers.
+void receive_exactly(stream_socket& socket, std::span<const std::span<std::byte>> buffers,
+                     std::error_code& ec, const char* who);
+
+/// As send_some and send_all of several parts, in their order.
+std::size_t send_some(stream_socket& socket, std::span<const std::span<const std::byte>> parts,
+                      std::error_code& ec, const char* who);
+void send_all(stream_socket& socket, std::span<const std::span<const std::byte>> parts,
+              std::size_t& written, std::error_code& ec, const char* who);
+
+// The steps of the calls above.
+
+/// From `unread`. Returns: bytes.
+std::size_t take_unread(stream_socket& socket, std::span<std::byte> buffer) noexcept;
+
+/// In front of what is unread already.
+void put_back(stream_socket& socket, std::span<const std::byte> bytes);
+
+/// What one receive by `user` comes to. Returns: bytes; 0 with `ec` clear at end of stream.
+std::size_t received(const descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
+
+/// The same of one send.
+std::size_t sent(const descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
+
+/// One receive.
+std::size_t receive_once(descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec);
+
+/// One send, with MSG_* `flags`.
+std::size_t send_once(descriptor_user& user, std::span<const std::byte> data, int flags, std::error_code& ec);
+
 }  // namespace aramid::inline v0::detail

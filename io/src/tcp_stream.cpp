@@ -28,30 +28,42 @@ auto with_socket(stream_socket* socket, std::error_code& ec, Call&& call)
   return call(*socket);
 }
 
-std::size_t read_some(stream_socket* socket, std::span<std::byte> buffer, std::error_code& ec) {
+// `Buffers` is one piece of memory or several, as is `Data`.
+template <class Buffers>
+std::size_t read_some(stream_socket* socket, Buffers buffers, std::error_code& ec) {
   return with_socket(socket, ec, [&](stream_socket& s) {
-    return receive_some(s, buffer, ec, "tcp_stream::read_some");
+    return receive_some(s, buffers, ec, "tcp_stream::read_some");
   });
 }
 
-void read_exactly(stream_socket* socket, std::span<std::byte> buffer, std::error_code& ec) {
+template <class Buffers>
+void read_exactly(stream_socket* socket, Buffers buffers, std::error_code& ec) {
   with_socket(socket, ec, [&](stream_socket& s) {
-    receive_exactly(s, buffer, ec, "tcp_stream::read_exactly");
+    receive_exactly(s, buffers, ec, "tcp_stream::read_exactly");
   });
 }
 
-std::size_t write_some(stream_socket* socket, std::span<const std::byte> data,
-                       std::error_code& ec) {
+template <class Data>
+std::size_t write_some(stream_socket* socket, Data data, std::error_code& ec) {
   return with_socket(socket, ec, [&](stream_socket& s) {
     return send_some(s, data, ec, "tcp_stream::write_some");
   });
 }
 
-void write_all(stream_socket* socket, std::span<const std::byte> data, std::size_t& written,
-               std::error_code& ec) {
+template <class Data>
+void write_all(stream_socket* socket, Data data, std::size_t& written, std::error_code& ec) {
   written = 0;
   with_socket(socket, ec,
               [&](stream_socket& s) { send_all(s, data, written, ec, "tcp_stream::write_all"); });
+}
+
+template <class Data>
+void write_all_or_throw(stream_socket* socket, Data data, std::size_t& written) {
+  std::error_code ec;
+  write_all(socket, data, written, ec);
+  if (ec) {
+    throw io::write_error(ec, "tcp_stream::write_all", written);
+  }
 }
 
 }  // namespace
@@ -106,11 +118,7 @@ void tcp_stream::write_all(std::span<const std::byte> data) {
 }
 
 void tcp_stream::write_all(std::span<const std::byte> data, std::size_t& written) {
-  std::error_code ec;
-  detail::write_all(socket_.get(), data, written, ec);
-  if (ec) {
-    throw write_error(ec, "tcp_stream::write_all", written);
-  }
+  detail::write_all_or_throw(socket_.get(), data, written);
 }
 
 std::size_t tcp_stream::write_all(std::span<const std::byte> data, std::error_code& ec) {
@@ -121,6 +129,53 @@ std::size_t tcp_stream::write_all(std::span<const std::byte> data, std::error_co
 
 void tcp_stream::write_all(std::span<const std::byte> data, std::size_t& written,
                            std::error_code& ec) {
+  coded(ec, [&] { detail::write_all(socket_.get(), data, written, ec); });
+}
+
+std::size_t tcp_stream::read_some(mutable_parts buffers) {
+  return throwing("tcp_stream::read_some", [&](std::error_code& ec) {
+    return detail::read_some(socket_.get(), buffers, ec);
+  });
+}
+
+std::size_t tcp_stream::read_some(mutable_parts buffers, std::error_code& ec) {
+  return coded(ec, [&] { return detail::read_some(socket_.get(), buffers, ec); });
+}
+
+void tcp_stream::read_exactly(mutable_parts buffers) {
+  throwing("tcp_stream::read_exactly",
+           [&](std::error_code& ec) { detail::read_exactly(socket_.get(), buffers, ec); });
+}
+
+void tcp_stream::read_exactly(mutable_parts buffers, std::error_code& ec) {
+  coded(ec, [&] { detail::read_exactly(socket_.get(), buffers, ec); });
+}
+
+std::size_t tcp_stream::write_some(const_parts data) {
+  return throwing("tcp_stream::write_some",
+                  [&](std::error_code& ec) { return detail::write_some(socket_.get(), data, ec); });
+}
+
+std::size_t tcp_stream::write_some(const_parts data, std::error_code& ec) {
+  return coded(ec, [&] { return detail::write_some(socket_.get(), data, ec); });
+}
+
+void tcp_stream::write_all(const_parts data) {
+  std::size_t written = 0;
+  write_all(data, written);
+}
+
+void tcp_stream::write_all(const_parts data, std::size_t& written) {
+  detail::write_all_or_throw(socket_.get(), data, written);
+}
+
+std::size_t tcp_stream::write_all(const_parts data, std::error_code& ec) {
+  std::size_t written = 0;
+  write_all(data, written, ec);
+  return written;
+}
+
+void tcp_stream::write_all(const_parts data, std::size_t& written, std::error_code& ec) {
   coded(ec, [&] { detail::write_all(socket_.get(), data, written, ec); });
 }
 

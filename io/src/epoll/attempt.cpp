@@ -67,6 +67,10 @@ std::int32_t attempt(operation& op, registration& of) noexcept {
       return result_of(::recv(op.fd, op.address, op.length, flags | MSG_DONTWAIT));
     case op_kind::send:
       return result_of(::send(op.fd, op.address, op.length, flags | MSG_DONTWAIT));
+    case op_kind::receive_message:
+      return result_of(::recvmsg(op.fd, static_cast<msghdr*>(op.address), flags | MSG_DONTWAIT));
+    case op_kind::send_message:
+      return result_of(::sendmsg(op.fd, static_cast<const msghdr*>(op.address), flags | MSG_DONTWAIT));
     case op_kind::accept:
       make_nonblocking(op.fd, of);
       return result_of(::accept4(op.fd, nullptr, nullptr, flags));

@@ -30,6 +30,14 @@ inline void encode(const operation& op, io_uring_sqe& sqe) noexcept {
       sqe.opcode = IORING_OP_SEND;
       sqe.msg_flags = op.flags;
       break;
+    case op_kind::receive_message:
+      sqe.opcode = IORING_OP_RECVMSG;
+      sqe.msg_flags = op.flags;
+      break;
+    case op_kind::send_message:
+      sqe.opcode = IORING_OP_SENDMSG;
+      sqe.msg_flags = op.flags;
+      break;
     case op_kind::accept:
       sqe.opcode = IORING_OP_ACCEPT;
       sqe.accept_flags = op.flags;

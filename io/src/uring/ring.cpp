@@ -22,6 +22,7 @@ struct needed_opcode {
 constexpr needed_opcode needed_opcodes[] = {
     {IORING_OP_READ, "READ"},         {IORING_OP_WRITE, "WRITE"},
     {IORING_OP_RECV, "RECV"},         {IORING_OP_SEND, "SEND"},
+    {IORING_OP_RECVMSG, "RECVMSG"},   {IORING_OP_SENDMSG, "SENDMSG"},
     {IORING_OP_ACCEPT, "ACCEPT"},     {IORING_OP_CONNECT, "CONNECT"},
     {IORING_OP_OPENAT, "OPENAT"},     {IORING_OP_CLOSE, "CLOSE"},
     {IORING_OP_FSYNC, "FSYNC"},       {IORING_OP_STATX, "STATX"},

@@ -21,6 +21,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -49,6 +50,10 @@ namespace io {
 
 /// Which half of a connection `shutdown` ends.
 enum class shutdown_how : int { read, write, both };
+
+/// Several pieces of memory that are written, or read into, one after another as if they were one; some may be empty.
+using const_parts = std::span<const std::span<const std::byte>>;
+using mutable_parts = std::span<const std::span<std::byte>>;
 
 /// When a connection on which nothing comes is looked after, and when it is given up. Zero leaves what the socket has (the system's
 /// 2 hours, 75 seconds, 9 probes unless it was changed).
@@ -100,6 +105,17 @@ public:
     return read_some(std::as_writable_bytes(buffer), ec);
   }
 
+  /// As above, into several buffers: each is filled before the next is begun. Returns: bytes read, over all of them; it may be
+  /// fewer than they could take also because there are more than 64.
+  std::size_t read_some(mutable_parts buffers);
+  std::size_t read_some(mutable_parts buffers, std::error_code& ec);
+  std::size_t read_some(std::initializer_list<std::span<std::byte>> buffers) {
+    return read_some(mutable_parts(buffers));
+  }
+  std::size_t read_some(std::initializer_list<std::span<std::byte>> buffers, std::error_code& ec) {
+    return read_some(mutable_parts(buffers), ec);
+  }
+
   /// Fills `buffer`, or takes nothing: bytes that came before an error, the end of the stream or a
   /// cancellation are kept in the stream, and the next reads return them first.
   /// Suspends: until all is there, end of stream, error, close or cancellation.
@@ -115,6 +131,14 @@ public:
     read_exactly(std::as_writable_bytes(buffer), ec);
   }
 
+  /// As above, several buffers, however many: all of them, or nothing is taken.
+  void read_exactly(mutable_parts buffers);
+  void read_exactly(mutable_parts buffers, std::error_code& ec);
+  void read_exactly(std::initializer_list<std::span<std::byte>> buffers) { read_exactly(mutable_parts(buffers)); }
+  void read_exactly(std::initializer_list<std::span<std::byte>> buffers, std::error_code& ec) {
+    read_exactly(mutable_parts(buffers), ec);
+  }
+
   /// Writes at least one byte of `data`.
   /// Suspends: while the socket's buffer is full.
   /// Cancels:  throws aramid::cancelled; no byte has been written.
@@ -128,6 +152,16 @@ public:
   std::size_t write_some(std::string_view data) { return write_some(bytes(data)); }
   std::size_t write_some(std::string_view data, std::error_code& ec) {
     return write_some(bytes(data), ec);
+  }
+
+  /// As above, of several parts at once, without a copy that joins them. Returns: bytes written, over all of them.
+  std::size_t write_some(const_parts data);
+  std::size_t write_some(const_parts data, std::error_code& ec);
+  std::size_t write_some(std::initializer_list<std::span<const std::byte>> data) {
+    return write_some(const_parts(data));
+  }
+  std::size_t write_some(std::initializer_list<std::span<const std::byte>> data, std::error_code& ec) {
+    return write_some(const_parts(data), ec);
   }
 
   /// Writes all of `data`.
@@ -155,6 +189,23 @@ public:
   void write_all(std::span<const std::byte> data, std::size_t& written, std::error_code& ec);
   void write_all(std::string_view data, std::size_t& written, std::error_code& ec) {
     write_all(bytes(data), written, ec);
+  }
+
+  /// As above, each of several parts after the other, however many: `stream.write_all({header, body})`. What has been written is
+  /// counted over all of them.
+  void write_all(const_parts data);
+  void write_all(const_parts data, std::size_t& written);
+  std::size_t write_all(const_parts data, std::error_code& ec);
+  void write_all(const_parts data, std::size_t& written, std::error_code& ec);
+  void write_all(std::initializer_list<std::span<const std::byte>> data) { write_all(const_parts(data)); }
+  void write_all(std::initializer_list<std::span<const std::byte>> data, std::size_t& written) {
+    write_all(const_parts(data), written);
+  }
+  std::size_t write_all(std::initializer_list<std::span<const std::byte>> data, std::error_code& ec) {
+    return write_all(const_parts(data), ec);
+  }
+  void write_all(std::initializer_list<std::span<const std::byte>> data, std::size_t& written, std::error_code& ec) {
+    write_all(const_parts(data), written, ec);
   }
 
   /// Ends a half of the connection: the peer reads to the end (write), or our own reads return 0
