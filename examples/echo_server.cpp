@@ -33,23 +33,17 @@ void echo(io::tcp_stream peer) {
 }
 
 void serve(const io::endpoint& where, std::chrono::duration<double> grace) {
-  io::tcp_listener listener(where);
-  io::signal_set stop{SIGINT, SIGTERM};
   // A peer that resets its connection has ended its own fiber, and nobody else's.
-  task_group connections(on_error::isolate, [](const std::exception_ptr&) {});
-  with_task_group([&](task_group& accepting) {
-    accepting.spawn([&] {
-      for (;;) {
-        connections.spawn(echo, listener.accept_with_backoff());
-      }
-    });
-    std::cout << "listening on " << listener.local_endpoint().to_string() << std::endl;
-    stop.wait();
-    accepting.cancel();
+  io::tcp_server server(where, echo, {.on_error = [](const std::exception_ptr&) {}, .name = "echo"});
+  io::signal_set signals{SIGINT, SIGTERM};
+  fiber<> watch = spawn([&] {
+    signals.wait();
+    server.stop();
   });
-  listener.close();
-  try_with_timeout(grace, [&] { connections.join(); });
-}  // ~task_group cancels whoever is left
+  std::cout << "listening on " << server.local_endpoint().to_string() << std::endl;
+  server.serve();
+  server.drain(grace);
+}
 
 void raise_descriptor_limit() {
   rlimit limit{};

@@ -2,7 +2,6 @@
 #include <aramid/io/tcp.hpp>
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 #include <aramid/timeout.hpp>
 
 #include "leak_check.hpp"
+#include "no_descriptors.hpp"
 #include "tcp_pair.hpp"
 
 namespace {
@@ -27,6 +27,7 @@ using namespace aramid;
 using namespace aramid::io;
 using aramid::test::loopback;
 using aramid::test::make_tcp_pair;
+using aramid::test::no_descriptors_left;
 using aramid::test::raw_socket;
 
 class tcp_errors : public aramid::test::on_each_driver {};
@@ -239,31 +240,6 @@ TEST_P(tcp_errors, accept_on_what_does_not_listen) {
     EXPECT_TRUE(ec) << "it does not listen";
   });
 }
-
-/// Lowers the limit of descriptors to what is open now, and restores it.
-class no_descriptors_left {
-public:
-  no_descriptors_left() {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    rlimit now = before_;
-    const int lowest_free = ::dup(0);
-    now.rlim_cur = static_cast<rlim_t>(lowest_free);
-    ::close(lowest_free);
-    ::setrlimit(RLIMIT_NOFILE, &now);
-  }
-  ~no_descriptors_left() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-  rlimit before_{};
-};
-
-// UBSan's vptr check probes memory through a pipe, and reports an invalid vptr where there is no descriptor left for one:
-// running out of them is tested in every other build.
-#if defined(ARAMID_UNDER_UBSAN)
-#define SKIP_WITHOUT_DESCRIPTORS() GTEST_SKIP() << "UBSan's vptr check needs free descriptors of its own"
-#else
-#define SKIP_WITHOUT_DESCRIPTORS() static_cast<void>(0)
-#endif
 
 TEST_P(tcp_errors, out_of_descriptors_accept_says_so_and_the_connection_waits) {
   SKIP_WITHOUT_DESCRIPTORS();

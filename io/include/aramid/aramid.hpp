@@ -19,6 +19,7 @@
 #include <aramid/io/file.hpp>
 #include <aramid/io/signal.hpp>
 #include <aramid/io/tcp.hpp>
+#include <aramid/io/tcp_server.hpp>
 #include <aramid/latch.hpp>
 #include <aramid/mutex.hpp>
 #include <aramid/park.hpp>
