@@ -84,6 +84,38 @@ void echo(io::tcp_stream peer) {
 }
 // end
 
+TEST_P(coming_from_asio, buffer_sequence) {
+  run([] {
+    const test::echo_service service;
+    io::tcp_stream socket = io::connect(service.where());
+    const std::vector<std::byte> header(4, std::byte{'h'});
+    const std::array<std::byte, 2> body{std::byte{'b'}, std::byte{'b'}};
+    // row: buffer sequence
+    socket.write_all({header, body});  // spans of bytes; or a span of such spans
+    // end
+    std::array<char, 6> back{};
+    socket.read_exactly(back);
+    EXPECT_EQ(std::string_view(back.data(), back.size()), "hhhhbb");
+  });
+}
+
+TEST_P(coming_from_asio, set_option) {
+  run([] {
+    const test::echo_service service;
+    io::tcp_stream socket = io::connect(service.where());
+    // row: set_option
+    socket.no_delay(true);
+    socket.keep_alive(true, {.idle = 30s});  // with its times
+    socket.linger(0s);                       // close resets; std::nullopt is linger(false, 0)
+    std::size_t doubled = socket.receive_buffer_size();
+    // end
+    EXPECT_TRUE(socket.no_delay());
+    EXPECT_TRUE(socket.keep_alive());
+    EXPECT_EQ(socket.linger(), 0s);
+    EXPECT_GT(doubled, 0U);
+  });
+}
+
 TEST_P(coming_from_asio, acceptor) {
   run([] {
     // row: acceptor

@@ -525,18 +525,19 @@ TEST_P(coming_from_asyncio, open_connection) {
 TEST_P(coming_from_asyncio, start_server) {
   run([] {
     // row: start_server
-    io::tcp_listener listener(io::endpoint("127.0.0.1", 0));
-    task_group handlers(on_error::isolate);
-    fiber<> server = spawn([&] {
-      for (;;) {
-        handlers.spawn([](io::tcp_stream client) { client.write_all("hello"); }, listener.accept_with_backoff());
-      }
-    });
+    io::tcp_server server(io::endpoint("127.0.0.1", 0), [](io::tcp_stream client) { client.write_all("hello"); });
+    fiber<> serving = spawn([&] { server.serve(); });  // serve_forever
     // end
-    io::tcp_stream client = io::connect(listener.local_endpoint());
+    io::tcp_stream client = io::connect(server.local_endpoint());
     std::array<char, 5> greeting{};
     client.read_exactly(greeting);
     EXPECT_EQ(std::string_view(greeting.data(), greeting.size()), "hello");
+    // row: close, wait_closed
+    server.stop();     // close: no more connections
+    serving.join();
+    server.drain(5s);  // wait_closed, but no longer than that
+    // end
+    EXPECT_EQ(server.stats().finished, 1U);
   });
 }
 

@@ -391,19 +391,19 @@ void handle(io::tcp_stream peer) {
 TEST_P(coming_from_gevent, stream_server) {
   run([] {
     // row: StreamServer
-    io::tcp_listener listener(io::endpoint("127.0.0.1", 0));
-    task_group handlers(on_error::isolate);  // one peer's failure is nobody else's
-    fiber<> server = spawn([&] {
-      for (;;) {
-        handlers.spawn(handle, listener.accept_with_backoff());
-      }
-    });
+    io::tcp_server server(io::endpoint("127.0.0.1", 0), handle, {.max_connections = 1000});  // spawn=1000
+    fiber<> serving = spawn([&] { server.serve(); });
     // end
-    io::tcp_stream client = io::connect(listener.local_endpoint());
+    io::tcp_stream client = io::connect(server.local_endpoint());
     client.write_all("ping");
     std::array<char, 4> answer{};
     client.read_exactly(answer);
     EXPECT_EQ(std::string_view(answer.data(), answer.size()), "ping");
+    client.close();
+    // row: stop(timeout)
+    std::size_t killed = server.drain(5s);  // so long they may finish
+    // end
+    EXPECT_EQ(killed, 0U);
   });
 }
 

@@ -547,6 +547,40 @@ TEST_P(coming_from_go, listen) {
   });
 }
 
+TEST_P(coming_from_go, http_server) {
+  run([] {
+    // row: Serve
+    io::tcp_server server(io::endpoint("127.0.0.1", 0), [](io::tcp_stream peer) { peer.write_all("hello"); });
+    fiber<> serving = spawn([&] { server.serve(); });
+    // end
+    io::tcp_stream client = io::connect(server.local_endpoint());
+    std::array<char, 5> greeting{};
+    client.read_exactly(greeting);
+    EXPECT_EQ(std::string_view(greeting.data(), greeting.size()), "hello");
+    // row: Shutdown
+    std::size_t cut_short = server.drain(5s);  // Shutdown with a context of 5 s, then Close
+    // end
+    EXPECT_EQ(cut_short, 0U);
+  });
+}
+
+TEST_P(coming_from_go, buffers_and_options) {
+  run([] {
+    const test::echo_service service;
+    io::tcp_stream conn = io::connect(service.where());
+    const std::vector<std::byte> header(4, std::byte{'h'});
+    const std::array<std::byte, 2> body{std::byte{'b'}, std::byte{'b'}};
+    // row: net.Buffers, SetKeepAliveConfig
+    conn.keep_alive(true, {.idle = 30s, .interval = 5s, .count = 4});
+    conn.write_all({header, body});  // in one call to the kernel
+    // end
+    std::array<char, 6> back{};
+    conn.read_exactly(back);
+    EXPECT_EQ(std::string_view(back.data(), back.size()), "hhhhbb");
+    EXPECT_EQ(conn.keep_alive()->idle, 30s);
+  });
+}
+
 TEST_P(coming_from_go, dial) {
   run([] {
     const test::echo_service service;

@@ -532,15 +532,10 @@ TEST_P(coming_from_trio, tcp_stream) {
 TEST_P(coming_from_trio, serve_tcp) {
   run([] {
     // row: serve_tcp
-    io::tcp_listener listener(io::endpoint("127.0.0.1", 0));
-    task_group handlers(on_error::isolate);
-    fiber<> server = spawn([&] {
-      for (;;) {
-        handlers.spawn([](io::tcp_stream peer) { peer.write_all("hello"); }, listener.accept_with_backoff());
-      }
-    });
+    io::tcp_server server(io::endpoint("127.0.0.1", 0), [](io::tcp_stream peer) { peer.write_all("hello"); });
+    fiber<> serving = spawn([&] { server.serve(); });  // serve_tcp
     // end
-    io::tcp_stream client = io::connect(listener.local_endpoint());
+    io::tcp_stream client = io::connect(server.local_endpoint());
     std::array<char, 5> greeting{};
     client.read_exactly(greeting);
     EXPECT_EQ(std::string_view(greeting.data(), greeting.size()), "hello");
