@@ -10,20 +10,16 @@
 #include <stdexcept>
 #include <string>
 
+#include "quoted.hpp"
+
 namespace aramid::inline v0::io {
+
+using detail::quoted;
+
 namespace {
 
 // A longer text than this is no numeric address: 45 for the address, a scope name behind it.
 constexpr std::size_t longest_host = INET6_ADDRSTRLEN + IF_NAMESIZE;
-
-std::string quoted(std::string_view text) {
-  // What comes from a command line or the network may be anything.
-  std::string result = "\"";
-  for (const char c : text.substr(0, 80)) {
-    result += static_cast<unsigned char>(c) < ' ' || c == 127 ? '?' : c;
-  }
-  return result += text.size() > 80 ? "…\"" : "\"";
-}
 
 bool parse_number(std::string_view text, std::uint32_t limit, std::uint32_t& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
