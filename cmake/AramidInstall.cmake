@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/aramid)
 set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
-# One export per layer: a consumer of aramid::runtime alone needs no liburing.
+# One export per layer: a consumer of aramid::runtime alone needs neither liburing nor c-ares.
 foreach(layer IN ITEMS runtime io)
   install(TARGETS aramid_${layer} EXPORT aramid_${layer}
     ARCHIVE COMPONENT aramid_${layer}
@@ -32,7 +32,7 @@ install(FILES
   DESTINATION ${package_dir} COMPONENT aramid_runtime)
 install(FILES tools/aramid-gdb.py
   DESTINATION ${CMAKE_INSTALL_DATADIR}/aramid COMPONENT aramid_runtime)
-install(FILES cmake/Findliburing.cmake
+install(FILES cmake/Findcares.cmake cmake/Findliburing.cmake
   DESTINATION ${package_dir} COMPONENT aramid_io)
 
 # pkg-config. A static archive drags its private dependencies along, so they stand in Libs and
@@ -69,7 +69,7 @@ else()
   if(NOT context_dir IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
     string(PREPEND PC_RUNTIME_LIBS " -L${context_dir}")
   endif()
-  set(PC_IO_REQUIRES ", liburing >= 2.3")
+  set(PC_IO_REQUIRES ", libcares >= 1.16, liburing >= 2.3")
   set(PC_CFLAGS "")
 endif()
 foreach(layer IN ITEMS runtime io)

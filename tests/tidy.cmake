@@ -66,7 +66,7 @@ function(check_layer layer below)
     foreach(include IN LISTS includes)
       string(REGEX REPLACE "^.(.*).$" "\\1" name "${include}")
 
-      if(name MATCHES "^liburing" AND (is_public OR layer STREQUAL "runtime"))
+      if(name MATCHES "^(liburing|ares)" AND (is_public OR layer STREQUAL "runtime"))
         complain("${file}" "includes ${include}, which belongs under io/src only")
       elseif(name MATCHES "^boost/context" AND is_public)
         complain("${file}" "includes ${include}, which belongs under src/ only")

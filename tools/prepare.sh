@@ -22,6 +22,7 @@ needs=(
   "libboost-context-dev | builds boost/version.hpp -lboost_context"
   "libboost-fiber-dev | builds boost/version.hpp -lboost_fiber"
   "liburing-dev | builds liburing.h -luring"
+  "libc-ares-dev | builds ares.h -lcares"
   "libgtest-dev | builds gtest/gtest_prod.h -lgtest"
   "libbenchmark-dev | builds benchmark/benchmark.h -lbenchmark"
   "libcli11-dev | builds CLI/CLI.hpp"
