@@ -21,6 +21,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -32,6 +33,7 @@
 #include <aramid/detail/config.hpp>
 #include <aramid/io/endpoint.hpp>
 #include <aramid/io/error.hpp>
+#include <aramid/io/resolve.hpp>
 
 namespace aramid::inline v0 {
 
@@ -308,6 +310,43 @@ private:
 /// Threads:  any that belongs to a runtime: a fiber, or a thread that has entered one.
 [[nodiscard]] ARAMID_API tcp_stream connect(const endpoint& peer);
 [[nodiscard]] ARAMID_API tcp_stream connect(const endpoint& peer, std::error_code& ec);
+
+struct connect_options {
+  /// How long an attempt goes on alone before the next address is tried beside it. Zero tries all at
+  /// once; RFC 8305 asks for 100 ms to 2 s where others' servers are tried.
+  std::chrono::nanoseconds attempt_delay = std::chrono::milliseconds(250);
+  /// For names.
+  resolve_options names = {};
+};
+
+/// Connects to the first of `peers` that takes the connection: they are tried in their order, each when
+/// the one before has failed or has had `attempt_delay`, and goes on beside it. When one has connected the others are
+/// given up.
+/// Suspends: until one is connected, all have failed, or cancellation.
+/// Cancels:  throws aramid::cancelled; every attempt has been given up. A connection that came at the
+///           same moment is returned instead.
+/// Throws:   std::system_error, whose text has all attempts. Its code is that of the last one that got
+///           beyond this machine (connection_refused rather than network_unreachable).
+///           std::invalid_argument if `peers` is empty.
+/// Threads:  as above.
+[[nodiscard]] ARAMID_API tcp_stream connect(std::span<const endpoint> peers,
+                                            const connect_options& options = {});
+[[nodiscard]] ARAMID_API tcp_stream connect(std::span<const endpoint> peers,
+                                            const connect_options& options, std::error_code& ec);
+
+/// Looks `host` up and connects to the first of its addresses that takes the connection, as above: Happy Eyeballs
+/// (RFC 8305). Both families take turns, beginning with that of the address that `resolve` gives first, so that
+/// an address that is dead costs a quarter of a second and not a minute or more.
+/// Suspends, Cancels, Threads: as above.
+/// Throws:   as above, and as `resolve`.
+[[nodiscard]] ARAMID_API tcp_stream connect(std::string_view host, std::uint16_t port,
+                                            const connect_options& options = {});
+[[nodiscard]] ARAMID_API tcp_stream connect(std::string_view host, std::uint16_t port,
+                                            const connect_options& options, std::error_code& ec);
+[[nodiscard]] inline tcp_stream connect(std::string_view host, std::uint16_t port,
+                                        std::error_code& ec) {
+  return connect(host, port, connect_options(), ec);
+}
 
 struct listen_options {
   /// How many connections may wait for `accept`; the kernel caps it at net.core.somaxconn.
