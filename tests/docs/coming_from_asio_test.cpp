@@ -151,6 +151,21 @@ TEST_P(coming_from_asio, async_connect_and_async_read) {
   });
 }
 
+TEST_P(coming_from_asio, resolver) {
+  run([] {
+    const test::echo_service service;
+    const std::uint16_t port = service.where().port();
+    // row: tcp::resolver, async_connect of a range
+    std::vector<io::endpoint> found = io::resolve("localhost", std::to_string(port));  // or "https"
+    io::tcp_stream peer = io::connect(found);  // as async_connect of a range, but not one after the other
+    // end
+    peer.write_all("x");
+    std::array<char, 1> echo{};
+    peer.read_exactly(echo);
+    EXPECT_EQ(echo[0], 'x');
+  });
+}
+
 TEST_P(coming_from_asio, make_address) {
   // row: ip::make_address, tcp::endpoint
   io::endpoint here("127.0.0.1", 7777);

@@ -522,6 +522,29 @@ TEST_P(coming_from_asyncio, open_connection) {
   });
 }
 
+TEST_P(coming_from_asyncio, open_connection_by_name) {
+  run([] {
+    const test::echo_service service;
+    const std::uint16_t port = service.where().port();
+    // row: open_connection, a name
+    io::tcp_stream peer = io::connect("localhost", port, {.attempt_delay = 250ms});  // happy_eyeballs_delay=0.25
+    // end
+    peer.write_all("x");
+    std::array<char, 1> echo{};
+    peer.read_exactly(echo);
+    EXPECT_EQ(echo[0], 'x');
+  });
+}
+
+TEST_P(coming_from_asyncio, getaddrinfo) {
+  run([] {
+    // row: loop.getaddrinfo
+    std::vector<io::endpoint> found = io::resolve("localhost", 80, {.family = AF_INET});
+    // end
+    EXPECT_EQ(found, std::vector{io::endpoint("127.0.0.1", 80)});
+  });
+}
+
 TEST_P(coming_from_asyncio, start_server) {
   run([] {
     // row: start_server

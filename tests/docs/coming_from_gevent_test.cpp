@@ -422,6 +422,29 @@ TEST_P(coming_from_gevent, socket) {
   });
 }
 
+TEST_P(coming_from_gevent, create_connection_by_name) {
+  run([] {
+    const test::echo_service service;
+    const std::uint16_t port = service.where().port();
+    // row: create_connection, a name
+    io::tcp_stream peer = with_timeout(5s, [&] { return io::connect("localhost", port); });
+    // end
+    peer.write_all("x");
+    std::array<char, 1> echo{};
+    peer.read_exactly(echo);
+    EXPECT_EQ(echo[0], 'x');
+  });
+}
+
+TEST_P(coming_from_gevent, getaddrinfo) {
+  run([] {
+    // row: getaddrinfo
+    std::vector<io::endpoint> found = io::resolve("localhost", 80, {.family = AF_INET});
+    // end
+    EXPECT_EQ(found, std::vector{io::endpoint("127.0.0.1", 80)});
+  });
+}
+
 std::size_t query(const std::string& text) { return text.size(); }
 
 TEST_P(coming_from_gevent, threadpool) {

@@ -595,6 +595,33 @@ TEST_P(coming_from_go, dial) {
   });
 }
 
+TEST_P(coming_from_go, dial_by_name) {
+  run([] {
+    const test::echo_service service;
+    const std::uint16_t port = service.where().port();
+    // row: net.Dial, a name
+    io::tcp_stream peer = with_timeout(5s, [&] { return io::connect("localhost", port); });
+    // end
+    peer.write_all("x");
+    std::array<char, 1> echo{};
+    peer.read_exactly(echo);
+    EXPECT_EQ(echo[0], 'x');
+  });
+}
+
+TEST_P(coming_from_go, lookup) {
+  run([] {
+    // row: net.LookupHost
+    std::error_code err;
+    std::vector<io::endpoint> found = io::resolve("localhost", 80, err);
+    if (err == io::resolve_errc::host_not_found) {  // dnsErr.IsNotFound
+      found.clear();
+    }
+    // end
+    EXPECT_FALSE(found.empty());
+  });
+}
+
 TEST_P(coming_from_go, set_deadline) {
   run([] {
     const test::echo_service service;

@@ -529,6 +529,20 @@ TEST_P(coming_from_trio, tcp_stream) {
   });
 }
 
+TEST_P(coming_from_trio, open_tcp_stream_by_name) {
+  run([] {
+    const test::echo_service service;
+    const std::uint16_t port = service.where().port();
+    // row: open_tcp_stream, a name
+    io::tcp_stream peer = io::connect("localhost", port);  // Happy Eyeballs, as there
+    // end
+    peer.write_all("x");
+    std::array<char, 1> echo{};
+    peer.read_exactly(echo);
+    EXPECT_EQ(echo[0], 'x');
+  });
+}
+
 TEST_P(coming_from_trio, serve_tcp) {
   run([] {
     // row: serve_tcp

@@ -179,6 +179,10 @@ TEST_P(in_a_fiber, standard_input) {
 TEST_P(in_a_fiber, name_lookup) {
   run([] {
     const char* const host = "127.0.0.1";
+    // row: resolve
+    std::vector<io::endpoint> addresses = io::resolve(host, 80);
+    // end
+    EXPECT_EQ(addresses.size(), 1U);
     // row: getaddrinfo
     addrinfo* found = nullptr;
     int error = blocking([&] { return ::getaddrinfo(host, "80", nullptr, &found); });
