@@ -4,8 +4,8 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/aramid)
 set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
-# One export per layer: a consumer of aramid::runtime alone needs neither liburing nor c-ares.
-foreach(layer IN ITEMS runtime io)
+# One export per layer: a consumer of aramid::runtime alone needs neither liburing nor c-ares, one of aramid::io no Boost.Asio.
+foreach(layer IN ITEMS runtime io asio)
   install(TARGETS aramid_${layer} EXPORT aramid_${layer}
     ARCHIVE COMPONENT aramid_${layer}
     LIBRARY COMPONENT aramid_${layer} NAMELINK_COMPONENT aramid_${layer}

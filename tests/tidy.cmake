@@ -1,7 +1,7 @@
 # Looks the tree over for what a compiler does not notice, and fails with a list of what it found:
 #   1. an include that runs the wrong way between the layers;
 #   2. a public header that does not compile alone, or without `#pragma once`;
-#   3. a public header that the umbrella <aramid/aramid.hpp> forgets;
+#   3. a public header that the umbrella <aramid/aramid.hpp> forgets, or one that it must leave out;
 #   4. a source or public header that no CMakeLists.txt lists, or that one lists and nobody wrote;
 #   5. leftovers: a note to do something later.
 # It warns, without failing, of a file that has grown too long to be read at a sitting.
@@ -12,6 +12,10 @@
 cmake_minimum_required(VERSION 3.25)
 
 set(lines_max 450)
+
+# Public headers that are a CMake component of their own, because of what they include: nothing else may include that, nor them.
+set(apart aramid/io/asio.hpp)
+set(apart_for "^boost/(asio|beast)/")
 
 foreach(variable IN ITEMS SOURCE_DIR BINARY_DIR CXX)
   if(NOT ${variable})
@@ -70,6 +74,10 @@ function(check_layer layer below)
         complain("${file}" "includes ${include}, which belongs under io/src only")
       elseif(name MATCHES "^boost/context" AND is_public)
         complain("${file}" "includes ${include}, which belongs under src/ only")
+      elseif(name MATCHES "${apart_for}" AND NOT file STREQUAL "${SOURCE_DIR}/io/include/${apart}")
+        complain("${file}" "includes ${include}, which belongs in <${apart}> only")
+      elseif(name STREQUAL apart)
+        complain("${file}" "includes ${include}, which is a component of its own")
       elseif(include MATCHES "^<aramid/")
         set(found FALSE)
         foreach(visible IN ITEMS ${layer} ${below})
@@ -165,7 +173,7 @@ function(check_umbrella)
     foreach(header IN LISTS headers)
       cmake_path(RELATIVE_PATH header BASE_DIRECTORY "${SOURCE_DIR}/${layer}/include"
                  OUTPUT_VARIABLE name)
-      if(NOT header STREQUAL umbrella AND NOT name MATCHES "/detail/"
+      if(NOT header STREQUAL umbrella AND NOT name MATCHES "/detail/" AND NOT name STREQUAL apart
          AND NOT "<${name}>" IN_LIST included)
         complain("${umbrella}" "does not include <${name}>")
       endif()

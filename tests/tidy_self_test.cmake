@@ -18,10 +18,12 @@ function(write_sound_tree)
   file(WRITE "${tree}/runtime/src/run.cpp"
     "#include <aramid/run.hpp>\n#include \"worker.hpp\"\nint run() { return 0; }\n")
   file(WRITE "${tree}/io/CMakeLists.txt"
-    "target_sources(i PUBLIC\n  include/aramid/aramid.hpp\n  include/aramid/io/tcp.hpp\n"
+    "target_sources(i PUBLIC\n  include/aramid/aramid.hpp\n  include/aramid/io/asio.hpp\n  include/aramid/io/tcp.hpp\n"
     "  PRIVATE src/uring/ring.cpp) # src/gone.cpp\n")
   file(WRITE "${tree}/io/include/aramid/aramid.hpp"
     "#pragma once\n#include <aramid/io/tcp.hpp>\n#include <aramid/run.hpp>\n")
+  file(WRITE "${tree}/io/include/aramid/io/asio.hpp"
+    "#pragma once\n#include <aramid/run.hpp>\n#include <boost/asio/version.hpp>\n")
   file(WRITE "${tree}/io/include/aramid/io/tcp.hpp"
     "#pragma once\n#include <cstddef>\n#include <aramid/run.hpp>\nstd::size_t tcp();\n")
   file(WRITE "${tree}/io/src/uring/ring.hpp" "#pragma once\n#include <liburing.h>\n")
@@ -78,6 +80,9 @@ refuses("run.hpp: includes <boost/context/fiber.hpp>" runtime/include/aramid/run
 refuses("tcp.hpp: includes <liburing.h>" io/include/aramid/io/tcp.hpp "#include <liburing.h>\n")
 refuses("run.hpp: includes \"../../src/worker.hpp\"" runtime/include/aramid/run.hpp
   "#include \"../../src/worker.hpp\"\n")
+refuses("tcp.hpp: includes <boost/asio/version.hpp>" io/include/aramid/io/tcp.hpp "#include <boost/asio/version.hpp>\n")
+refuses("ring.cpp: includes <boost/beast/core.hpp>" io/src/uring/ring.cpp "#include <boost/beast/core.hpp>\n")
+refuses("ring.cpp: includes <aramid/io/asio.hpp>" io/src/uring/ring.cpp "#include <aramid/io/asio.hpp>\n")
 
 # 2. headers
 refuses("tcp.hpp: does not compile alone" io/include/aramid/io/tcp.hpp "std::vector<int> late();\n")
@@ -91,6 +96,7 @@ expect_refusal("worker.hpp: has no #pragma once")
 write_sound_tree()
 file(WRITE "${tree}/io/include/aramid/aramid.hpp" "#pragma once\n#include <aramid/run.hpp>\n")
 expect_refusal("aramid.hpp: does not include <aramid/io/tcp.hpp>")
+refuses("aramid.hpp: includes <aramid/io/asio.hpp>" io/include/aramid/aramid.hpp "#include <aramid/io/asio.hpp>\n")
 
 # 4. lists
 refuses("io/src/lost.cpp: stands in no" io/src/lost.cpp "\n")

@@ -18,7 +18,7 @@ needs=(
   "cmake | command cmake"
   "ninja-build | command ninja"
   "pkg-config | command pkg-config"
-  "libboost-dev | builds boost/asio/version.hpp"
+  "libboost-dev | builds boost/beast/version.hpp"
   "libboost-context-dev | builds boost/version.hpp -lboost_context"
   "libboost-fiber-dev | builds boost/version.hpp -lboost_fiber"
   "liburing-dev | builds liburing.h -luring"
