@@ -1,0 +1,55 @@
+// Fetches a page with Boost.Beast, whose synchronous functions run on fibers as they are.
+//
+//     http_get 127.0.0.1:8080 /index.html     prints the body; exits with 1 unless it is a success
+
+#include <chrono>
+#include <exception>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+
+#include <aramid/aramid.hpp>
+#include <aramid/io/asio.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+
+using namespace aramid;
+using namespace std::chrono_literals;
+namespace http = boost::beast::http;
+
+namespace {
+
+std::string get(const std::string& server, const std::string& target) {
+  io::asio_stream stream(io::connect(io::endpoint::parse(server)));
+
+  http::request<http::empty_body> request(http::verb::get, target, 11);
+  request.set(http::field::host, server);
+  request.keep_alive(false);
+  http::write(stream, request);
+
+  boost::beast::flat_buffer buffer;
+  http::response_parser<http::string_body> parser;
+  parser.body_limit(std::uint64_t{1} << 30);
+  http::read(stream, buffer, parser);
+
+  auto response = parser.release();
+  if (http::to_status_class(response.result()) != http::status_class::successful) {
+    throw std::runtime_error(target + ": " + std::to_string(response.result_int()) + ' ' + std::string(response.reason()));
+  }
+  return std::move(response.body());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::cerr << "usage: http_get ADDRESS:PORT TARGET\n";
+    return 2;
+  }
+  try {
+    std::cout << run([&] { return with_timeout(30s, [&] { return get(argv[1], argv[2]); }); });
+  } catch (const std::exception& failure) {
+    std::cerr << "http_get: " << failure.what() << '\n';
+    return 1;
+  }
+}
