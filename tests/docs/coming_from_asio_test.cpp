@@ -11,6 +11,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -18,12 +19,30 @@
 #include <utility>
 #include <vector>
 
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/streambuf.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/buffers_to_string.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+#include <boost/beast/websocket.hpp>
+
 #include <aramid/aramid.hpp>
+#include <aramid/io/asio.hpp>
 
 #include "docs_fixture.hpp"
 
 using namespace aramid;
 using namespace std::chrono_literals;
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+namespace websocket = beast::websocket;
 
 namespace {
 
@@ -31,6 +50,9 @@ class coming_from_asio : public test::runtime_test {};
 INSTANTIATE_TEST_SUITE_P(workers, coming_from_asio, test::few_or_many);
 
 class coming_from_asio_run : public test::leaves_nothing {};
+
+/// The context of io::fiber_executor is the process's, and stays. Before any test counts descriptors.
+const asio::steady_timer warm{io::fiber_executor()};
 
 std::size_t query(const std::string& text) { return text.size(); }
 int square(int n) { return n * n; }
@@ -394,27 +416,156 @@ TEST_P(coming_from_asio, completion_token_of_a_callback_api) {
   });
 }
 
-TEST_P(coming_from_asio, back_into_an_event_loop) {
+TEST_F(coming_from_asio_run, back_into_an_io_context) {
+  int answer = 0;
+  runtime rt;
+  // row: bind_executor
+  asio::io_context loop;
+  auto more_to_come = asio::make_work_guard(loop);
+  fiber<int> work = rt.spawn(square, 7);
+  work.on_done([&] {  // on a worker, where it must not suspend: hand it over
+    asio::post(loop, [&] {
+      answer = work.join();  // on the loop's thread, and done already
+      more_to_come.reset();
+    });
+  });
+  loop.run();
+  // end
+  EXPECT_EQ(answer, 49);
+}
+
+TEST_P(coming_from_asio, io_context_in_a_fiber_and_its_operations) {
   run([] {
-    std::mutex lock;
-    std::function<void()> posted;
-    const auto post_to_loop = [&](std::function<void()> handler) {
-      const std::lock_guard guard(lock);
-      posted = std::move(handler);
-    };
-    int answer = 0;
-    fiber<int> work = spawn(square, 7);
-    // row: bind_executor
-    work.on_done([&] {  // on a worker, where it must not suspend: hand it over
-      post_to_loop([&] { answer = work.join(); });
+    // row: a thread that runs an io_context
+    asio::io_context loop;
+    auto more_to_come = asio::make_work_guard(loop);
+    fiber<> loop_runner = spawn([&] {
+      blocking([&](std::stop_token stop) {  // on a thread of its own, until the fiber is cancelled
+        std::stop_callback on_stop(stop, [&] { loop.stop(); });
+        loop.run();
+      });
     });
     // end
-    EXPECT_TRUE(test::eventually([&] {
-      const std::lock_guard guard(lock);
-      return static_cast<bool>(posted);
-    }));
-    posted();
-    EXPECT_EQ(answer, 49);
+    boost::system::error_code ec = asio::error::operation_aborted;
+    // row: an operation of an io_context's
+    asio::steady_timer timer(loop, 1ms);
+    promise<boost::system::error_code> done;
+    future<boost::system::error_code> fired = done.get_future();
+    timer.async_wait([done = std::move(done)](boost::system::error_code result) mutable { done.set_value(result); });
+    ec = fired.get();  // only this fiber waits
+    // end
+    EXPECT_FALSE(ec);
+    loop_runner.cancel();
+    loop_runner.wait();
+    EXPECT_TRUE(loop.stopped());
+  });
+}
+
+// Beast.
+
+using stream_type = io::asio_stream<io::tcp_stream>;
+
+/// Answers each request with its target.
+class http_service {
+public:
+  [[nodiscard]] io::endpoint where() const { return listener_.local_endpoint(); }
+
+private:
+  static void answer(io::tcp_stream peer) {
+    stream_type stream(std::move(peer));
+    beast::flat_buffer buffer;
+    http::request<http::string_body> request;
+    http::read(stream, buffer, request);
+    if (websocket::is_upgrade(request)) {
+      websocket::stream<stream_type> socket(std::move(stream));
+      socket.accept(request);
+      beast::flat_buffer message;
+      socket.read(message);
+      socket.write(message.data());
+      boost::system::error_code ec;
+      socket.read(message, ec);
+      return;
+    }
+    http::response<http::string_body> response(http::status::ok, 11);
+    response.body() = std::string(request.target());
+    response.prepare_payload();
+    http::write(stream, response);
+  }
+
+  io::tcp_listener listener_{io::endpoint("127.0.0.1", 0)};
+  task_group peers_{on_error::isolate};
+  fiber<> acceptor_ = spawn([this] {
+    for (;;) {
+      peers_.spawn(answer, listener_.accept());
+    }
+  });
+};
+
+TEST_P(coming_from_asio, beast_http) {
+  run([] {
+    const http_service service;
+    const io::endpoint server = service.where();
+    http::request<http::empty_body> request(http::verb::get, "/page", 11);
+    http::response<http::string_body> response;
+    // row: http::async_read, http::async_write
+    io::asio_stream stream(io::connect(server));
+    http::write(stream, request);
+    beast::flat_buffer buffer;
+    http::read(stream, buffer, response);
+    // end
+    EXPECT_EQ(response.body(), "/page");
+  });
+}
+
+TEST_P(coming_from_asio, beast_deadline) {
+  run([] {
+    const http_service service;
+    io::asio_stream stream(io::connect(service.where()));
+    beast::flat_buffer buffer;
+    // row: beast::tcp_stream::expires_after
+    http::response_parser<http::string_body> parser;
+    if (!try_with_timeout(10ms, [&] { http::read(stream, buffer, parser); })) {
+      http::write(stream, http::request<http::empty_body>(http::verb::get, "/page", 11));
+      http::read(stream, buffer, parser);  // the same buffer and parser: it goes on where it was
+    }
+    // end
+    EXPECT_EQ(parser.get().body(), "/page");
+  });
+}
+
+TEST_P(coming_from_asio, beast_websocket) {
+  run([] {
+    const http_service service;
+    const io::endpoint server = service.where();
+    beast::flat_buffer message;
+    // row: websocket::stream
+    websocket::stream<io::asio_stream<io::tcp_stream>> socket(io::connect(server));
+    socket.handshake("localhost", "/chat");
+    socket.write(asio::buffer("hello", 5));
+    socket.read(message);
+    with_timeout(5s, [&] { socket.close(websocket::close_code::normal); });  // it waits for the peer's close
+    // end
+    EXPECT_EQ(beast::buffers_to_string(message.data()), "hello");
+  });
+}
+
+TEST_P(coming_from_asio, asios_composed_operations) {
+  run([] {
+    const test::echo_service service;
+    // row: async_read_until
+    io::asio_stream stream(io::connect(service.where()));
+    asio::write(stream, asio::buffer("one\ntwo\n", 8));
+    asio::streambuf lines;
+    std::size_t first = asio::read_until(stream, lines, '\n');
+
+    stream.next_layer().shutdown(io::shutdown_how::write);
+    boost::system::error_code ec;
+    asio::read(stream, lines, ec);
+    bool ended = ec == asio::error::eof;
+    // end
+    EXPECT_EQ(first, 4U);
+    EXPECT_EQ(lines.size(), 8U);
+    EXPECT_TRUE(ended);
   });
 }
 

@@ -38,7 +38,7 @@ std::string_view text_of(const asio::streambuf& buffer) {
 }
 
 class asio_cancel : public aramid::test::with_asio {};
-ARAMID_FOR_EACH_WORKER_COUNT(asio_cancel);
+ARAMID_ON_EACH_DRIVER(asio_cancel);
 
 TEST_P(asio_cancel, cancellation_is_seen_on_entry_before_any_effect_in_both_forms) {
   run([] {

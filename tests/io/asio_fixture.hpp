@@ -31,12 +31,12 @@ inline asio_pair make_asio_pair() {
   return {tcp_asio(std::move(ends.client)), tcp_asio(std::move(ends.server))};
 }
 
-class with_asio : public with_workers {
+class with_asio : public on_each_driver {
 protected:
   void SetUp() override {
     // The executor's context is the process's and stays, with its descriptors.
     boost::asio::steady_timer warm{io::fiber_executor()};
-    with_workers::SetUp();
+    on_each_driver::SetUp();
   }
 };
 

@@ -77,7 +77,7 @@ error_code code_thrown_by(std::string_view operation, Call&& call) {
 }
 
 class asio_streams : public aramid::test::with_asio {};
-ARAMID_FOR_EACH_WORKER_COUNT(asio_streams);
+ARAMID_ON_EACH_DRIVER(asio_streams);
 
 TEST_P(asio_streams, asios_read_and_write_move_everything_in_both_forms) {
   run([] {

@@ -109,7 +109,7 @@ response read_response(tcp_asio& stream, beast::flat_buffer& buffer) {
 }
 
 class beast_http : public aramid::test::with_asio {};
-ARAMID_FOR_EACH_WORKER_COUNT(beast_http);
+ARAMID_ON_EACH_DRIVER(beast_http);
 
 TEST_P(beast_http, a_connection_is_kept_alive_until_its_client_says_close) {
   run([] {

@@ -81,7 +81,7 @@ std::string read_message(web_socket& socket) {
 }
 
 class beast_websocket : public aramid::test::with_asio {};
-ARAMID_FOR_EACH_WORKER_COUNT(beast_websocket);
+ARAMID_ON_EACH_DRIVER(beast_websocket);
 
 TEST_P(beast_websocket, handshake_messages_and_close) {
   run([] {
