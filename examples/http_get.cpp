@@ -1,8 +1,10 @@
 // Fetches a page with Boost.Beast, whose synchronous functions run on fibers as they are.
 //
-//     http_get 127.0.0.1:8080 /index.html     prints the body; exits with 1 unless it is a success
+//     http_get localhost 8080 /index.html     prints the body; exits with 1 unless it is a success
 
 #include <chrono>
+#include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <stdexcept>
@@ -19,11 +21,11 @@ namespace http = boost::beast::http;
 
 namespace {
 
-std::string get(const std::string& server, const std::string& target) {
-  io::asio_stream stream(io::connect(io::endpoint::parse(server)));
+std::string get(const std::string& host, std::uint16_t port, const std::string& target) {
+  io::asio_stream stream(io::connect(host, port));
 
   http::request<http::empty_body> request(http::verb::get, target, 11);
-  request.set(http::field::host, server);
+  request.set(http::field::host, host + ':' + std::to_string(port));
   request.keep_alive(false);
   http::write(stream, request);
 
@@ -42,12 +44,13 @@ std::string get(const std::string& server, const std::string& target) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: http_get ADDRESS:PORT TARGET\n";
+  int port = 0;
+  if (argc != 4 || (port = std::atoi(argv[2])) <= 0 || port > 65535) {
+    std::cerr << "usage: http_get HOST PORT TARGET\n";
     return 2;
   }
   try {
-    std::cout << run([&] { return with_timeout(30s, [&] { return get(argv[1], argv[2]); }); });
+    std::cout << run([&] { return with_timeout(30s, [&] { return get(argv[1], static_cast<std::uint16_t>(port), argv[3]); }); });
   } catch (const std::exception& failure) {
     std::cerr << "http_get: " << failure.what() << '\n';
     return 1;

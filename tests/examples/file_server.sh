@@ -40,7 +40,7 @@ exec 3<>"/dev/tcp/127.0.0.1/$port" # a silent peer, for as long as the test take
 
 # The files, as they are.
 fetch() { # target, file
-  "$get" "127.0.0.1:$port" "$1" >"$work/got" 2>>"$log" || fail "GET $1 failed"
+  "$get" 127.0.0.1 "$port" "$1" >"$work/got" 2>>"$log" || fail "GET $1 failed"
   cmp -s "$work/got" "$2" || fail "GET $1 is not $2"
 }
 fetch / "$work/root/index.html"
@@ -52,7 +52,7 @@ fetch /large.bin "$work/root/large.bin"
 # Several at once.
 fetches=()
 for ((i = 0; i < 8; i++)); do
-  "$get" "127.0.0.1:$port" /large.bin >"$work/got.$i" 2>>"$log" &
+  "$get" 127.0.0.1 "$port" /large.bin >"$work/got.$i" 2>>"$log" &
   fetches+=($!)
 done
 for ((i = 0; i < 8; i++)); do
@@ -61,12 +61,12 @@ for ((i = 0; i < 8; i++)); do
 done
 
 # http_get tells of a failure.
-if "$get" "127.0.0.1:$port" /none >/dev/null 2>"$work/error"; then
+if "$get" 127.0.0.1 "$port" /none >/dev/null 2>"$work/error"; then
   fail "http_get /none succeeded"
 fi
 grep -q '404 Not Found' "$work/error" || fail "http_get does not say 404: $(<"$work/error")"
-if "$get" 127.0.0.1 / >/dev/null 2>&1 || "$get" >/dev/null 2>&1; then
-  fail "http_get takes an address without a port, or none"
+if "$get" 127.0.0.1 / >/dev/null 2>&1 || "$get" 127.0.0.1 http / >/dev/null 2>&1 || "$get" >/dev/null 2>&1; then
+  fail "http_get takes no port, a wrong one, or nothing"
 fi
 
 # answer <status> <request…>: what the server says to a request, byte for byte, is that status.
