@@ -16,6 +16,9 @@
 namespace aramid::inline v0::detail {
 namespace {
 
+/// A descriptor that is O_DIRECT takes nothing else.
+constexpr std::uint32_t direct_io_unit = 4096;
+
 bool can_be_cut_short(const operation& op) noexcept {
   switch (op.kind) {
     case op_kind::read:
@@ -143,6 +146,9 @@ std::int32_t fake_driver::try_now(operation& op) noexcept {
   const std::uint32_t whole = op.length;
   if (can_be_cut_short(op) && happens(faults_.cut_short)) {
     op.length = 1 + static_cast<std::uint32_t>(random_() % (whole - 1));
+    if (whole % direct_io_unit == 0) {
+      op.length = std::max(op.length / direct_io_unit, 1U) * direct_io_unit;
+    }
   }
   std::int32_t result = -ENOMEM;
   if (always_blocks(op)) {
