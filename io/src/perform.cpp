@@ -116,10 +116,16 @@ outcome try_when_ready(readiness_driver* driver, operation& op, const char* who,
       }
     }
     const outcome what = perform_once(*driver, op, who, may_cancel, deadline);
+    driver = static_cast<readiness_driver*>(current_io_driver());
+    if (what.reason != wake_reason::notified && op.kind == op_kind::connect) {
+      // Bytes and connections that wait to be accepted stay where they are. One that has come about meanwhile would be lost.
+      if (const std::int32_t result = driver->attempt(op); result != -EAGAIN) {
+        return {result, wake_reason::notified};
+      }
+    }
     if (what.result != -EAGAIN || what.reason != wake_reason::notified) {
       return what;
     }
-    driver = static_cast<readiness_driver*>(current_io_driver());
   }
 }
 

@@ -86,7 +86,8 @@ std::int32_t epoll_driver::attempt(operation& op) noexcept {
     return -ENOMEM;
   }
   const std::uint32_t seen = mine->ready.read();  // R1
-  if (!readiness_word<>::has(seen, wanted_by(op))) {
+  // A connect is tried also when nothing has been told: its last try comes when it is given up.
+  if (!readiness_word<>::has(seen, wanted_by(op)) && op.kind != op_kind::connect) {
     return -EAGAIN;
   }
   count_call();
