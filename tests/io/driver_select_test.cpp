@@ -12,7 +12,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <mutex>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -29,37 +28,16 @@
 #include "refused_calls.hpp"
 #include "tcp_pair.hpp"
 #include "tests/runtime/forked_child.hpp"
+#include "tests/runtime/runtime_fixture.hpp"
 
 namespace {
 
 using namespace aramid;
+using aramid::test::captured_log;
 using aramid::test::in_a_child;
 using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
 using aramid::test::refuse_calls;
-
-/// The lines of the log.
-class log_lines {
-public:
-  log_lines() {
-    set_log_handler([this](std::string_view line) {
-      const std::lock_guard guard(lock_);
-      lines_.emplace_back(line);
-    });
-  }
-  ~log_lines() { set_log_handler({}); }
-  log_lines(const log_lines&) = delete;
-  log_lines& operator=(const log_lines&) = delete;
-
-  [[nodiscard]] std::vector<std::string> all() const {
-    const std::lock_guard guard(lock_);
-    return lines_;
-  }
-
-private:
-  mutable std::mutex lock_;
-  std::vector<std::string> lines_;
-};
 
 bool tcp_works() {
   auto [client, server] = make_tcp_pair();
@@ -135,10 +113,10 @@ TEST_P(io_uring_refused, is_said_once_and_why) {
     if (!refuse_calls({SYS_io_uring_setup}, GetParam())) {
       return false;
     }
-    const log_lines log;
+    const captured_log log;
     (void)program();
     (void)program();
-    const std::vector<std::string> lines = log.all();
+    const std::vector<std::string> lines = log.lines();
     return lines.size() == 1 && lines[0].find("epoll") != std::string::npos && lines[0].find("io_uring_setup") != std::string::npos &&
            lines[0].find(std::system_category().message(GetParam())) != std::string::npos;
   }));
@@ -149,9 +127,9 @@ TEST_P(io_uring_refused, is_an_error_for_who_wants_nothing_else) {
     if (!refuse_calls({SYS_io_uring_setup}, GetParam())) {
       return false;
     }
-    const log_lines log;
+    const captured_log log;
     return message_of<std::system_error>({.workers = 2, .driver = "io_uring"}).find("io_uring_setup") != std::string::npos &&
-           log.all().empty();
+           log.lines().empty();
   }));
 }
 

@@ -14,6 +14,7 @@
 #include <random>
 #include <span>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <aramid/cancel.hpp>
@@ -35,6 +36,16 @@ namespace {
 using namespace std::chrono_literals;
 
 using io_simulation_test = leak_check;
+
+/// Steps `root`, on as many workers as the seed says, until nothing is left of it. Returns: the trace.
+template <class Root>
+std::uint64_t simulate(std::uint64_t seed, Root root) {
+  io_simulation all(seed, workers_for(seed));
+  auto running = all.spawn(std::move(root));
+  all.run();
+  running.join();
+  return all.trace();
+}
 
 class dice {
 public:
@@ -141,20 +152,16 @@ void both_ways(io::tcp_stream& one, io::tcp_stream& other, std::uint64_t seed) {
 
 TEST_F(io_simulation_test, no_byte_is_lost_or_doubled_by_deadlines) {
   for_each_seed(500, [](std::uint64_t seed) {
-    io_simulation all(seed, workers_for(seed));
-    auto root = all.spawn([&] {
+    simulate(seed, [&] {
       auto [one, other] = make_unix_pair();
       both_ways(one, other, seed);
     });
-    all.run();
-    root.join();
   });
 }
 
 TEST_F(io_simulation_test, nor_of_many_connections_over_tcp) {
   for_each_seed(100, [](std::uint64_t seed) {
-    io_simulation all(seed, workers_for(seed));
-    auto root = all.spawn([&] {
+    simulate(seed, [&] {
       io::tcp_listener listener(loopback);
       dice chance(seed);
       with_task_group([&](task_group& group) {
@@ -184,15 +191,12 @@ TEST_F(io_simulation_test, nor_of_many_connections_over_tcp) {
         group.join();
       });
     });
-    all.run();
-    root.join();
   });
 }
 
 TEST_F(io_simulation_test, closing_ends_whoever_waits) {
   for_each_seed(1000, [](std::uint64_t seed) {
-    io_simulation all(seed, workers_for(seed));
-    auto root = all.spawn([&] {
+    simulate(seed, [&] {
       auto [one, other] = make_unix_pair();
       dice chance(seed);
       std::array<std::byte, 64> buffer;
@@ -233,15 +237,12 @@ TEST_F(io_simulation_test, closing_ends_whoever_waits) {
       EXPECT_EQ(ended, 2);
       EXPECT_FALSE(one.is_open());
     });
-    all.run();
-    root.join();
   });
 }
 
 TEST_F(io_simulation_test, files_are_what_was_written_to_them) {
   for_each_seed(300, [](std::uint64_t seed) {
-    io_simulation all(seed, workers_for(seed));
-    auto root = all.spawn([&] {
+    simulate(seed, [&] {
       const int fd = ::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
       ASSERT_GE(fd, 0);
       io::file file = io::file::adopt(fd);
@@ -273,25 +274,16 @@ TEST_F(io_simulation_test, files_are_what_was_written_to_them) {
       EXPECT_EQ(file.size(), whole.size());
       file.close();
     });
-    all.run();
-    root.join();
   });
 }
 
 TEST_F(io_simulation_test, a_seed_replays_exactly) {
   for_each_seed(50, [](std::uint64_t seed) {
-    const auto trace_of_a_run = [&] {
-      io_simulation all(seed, workers_for(seed));
-      auto root = all.spawn([&] {
-        auto [one, other] = make_unix_pair();
-        both_ways(one, other, seed);
-      });
-      all.run();
-      root.join();
-      return all.trace();
+    const auto program = [&] {
+      auto [one, other] = make_unix_pair();
+      both_ways(one, other, seed);
     };
-    const std::uint64_t first = trace_of_a_run();
-    EXPECT_EQ(trace_of_a_run(), first);
+    EXPECT_EQ(simulate(seed, program), simulate(seed, program));
   });
 }
 
