@@ -143,6 +143,7 @@ def measure(net_load, servers, rounds, seconds):
 # What a row shows: its label, the name of the measurement, its unit.
 CPU = ("CPU a request", "cpu", "us")
 CPU_OF_ALL = ("CPU a request, all CPUs", "cpu", "us")
+CPU_ON_EPOLL = ("CPU a request, on epoll", "cpu", "us")
 P99 = ("p99", "p99", "us")
 RATE = ("requests/s", "requests_per_second", "/s")
 
@@ -151,6 +152,7 @@ def make_rows(results):
     """The rows of the summary; the floor is the better of raw epoll and raw io_uring."""
     floors = ["raw_epoll", "raw_uring"]
     one_worker = {who: who for who in (*floors, "asio", "go", "aramid")}
+    on_epoll = {"raw_epoll": "raw_epoll", "aramid_epoll": "aramid"}
     all_cpus = {"aramid": "aramid_one", "go_default": "go_default", "aramid_default": "aramid"}
 
     def rows(what, shown, target=None, **more):
@@ -169,6 +171,7 @@ def make_rows(results):
     return [
         *rows(CPU, one_worker, to_floor, floors=floors),
         *rows(CPU_OF_ALL, all_cpus, to_one, floors=["aramid_one"]),
+        *rows(CPU_ON_EPOLL, on_epoll, floors=["raw_epoll"]),
         *rows(P99, one_worker, to_epoll, floors=["raw_epoll"]),
         *rows(RATE, one_worker, floors=floors, higher_is_better=True, in_plot=False),
     ]
@@ -183,6 +186,7 @@ def self_test():
         results[connections, "asio"] = {**run, "cpu": 5.4}
         results[connections, "aramid"] = {**run, "cpu": 4.9, "p99": 410.0}
         results[connections, "aramid_default"] = {**run, "cpu": 6.0}
+        results[connections, "aramid_epoll"] = {**run, "cpu": 5.1}
     rows = {row.figure: row for row in make_rows(results)}
     cpu = rows["echo, 64 connections: CPU a request"]
     assert (
@@ -191,6 +195,8 @@ def self_test():
         and cpu.peer_names == ["asio"]
     )
     assert rows["echo, 8 connections: CPU a request, all CPUs"].held() is False
+    on_epoll = rows["echo, 64 connections: CPU a request, on epoll"]
+    assert on_epoll.held() is None and on_epoll.floor_names == ["raw_epoll"]
     assert rows["echo, 64 connections: p99"].held() is False
     assert rows["echo, 8 connections: p99"].held() is None
     assert rows["echo, 8 connections: requests/s"].ratio_to(["raw_epoll"]) == 1.0

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 NAMES = {
     "aramid": "aramid",
     "aramid_default": "aramid, all CPUs",
+    "aramid_epoll": "aramid, on epoll",
     "aramid_one": "aramid, one worker",
     "asio": "Asio",
     "boost_fiber": "Boost.Fiber",
