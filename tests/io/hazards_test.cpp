@@ -1,0 +1,210 @@
+// What somebody else learned the hard way (DESIGN §5's table of hazards), as far as no other test is about it: each names its row.
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <random>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <aramid/fiber.hpp>
+#include <aramid/io/file.hpp>
+#include <aramid/io/tcp.hpp>
+#include <aramid/task_group.hpp>
+#include <aramid/timeout.hpp>
+
+#include "leak_check.hpp"
+#include "tcp_pair.hpp"
+#include "tests/runtime/scale.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace aramid;
+using namespace aramid::io;
+using aramid::test::loopback;
+using aramid::test::make_tcp_pair;
+using aramid::test::pattern;
+using aramid::test::read_text;
+
+class hazard : public aramid::test::on_each_driver {};
+ARAMID_ON_EACH_DRIVER(hazard);
+
+std::pair<int, int> nonblocking_pair() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
+    throw std::system_error(errno, std::system_category(), "socketpair");
+  }
+  return {ends[0], ends[1]};
+}
+
+// "O_NONBLOCK descriptors give spurious EAGAIN" (liburing#364)
+TEST_P(hazard, descriptors_that_somebody_made_nonblocking_are_waited_for) {
+  run([] {
+    const auto [one, other] = nonblocking_pair();
+    tcp_stream left = tcp_stream::adopt(one);
+    tcp_stream right = tcp_stream::adopt(other);
+    const auto much = pattern(2'000'000);  // more than the kernel takes at once
+    fiber<> writing = spawn([&] {
+      this_fiber::sleep_for(1ms);  // the reader waits
+      left.write_all(much);
+    });
+    std::vector<std::byte> came(much.size());
+    right.read_exactly(came);
+    writing.join();
+    EXPECT_EQ(came, much);
+
+    tcp_listener listener(loopback);
+    ::fcntl(listener.native_handle(), F_SETFL, ::fcntl(listener.native_handle(), F_GETFL) | O_NONBLOCK);
+    fiber<tcp_stream> accepting = spawn([&] { return listener.accept(); });
+    this_fiber::sleep_for(1ms);
+    tcp_stream client = connect(listener.local_endpoint());
+    EXPECT_TRUE(accepting.join().is_open());
+
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    file out = file::adopt(ends[1]);
+    file in = file::adopt(ends[0]);
+    fiber<std::string> reading = spawn([&] { return read_text(in, 4); });
+    this_fiber::sleep_for(1ms);
+    out.write_all("pipe");
+    EXPECT_EQ(reading.join(), "pipe");
+    EXPECT_NE(::fcntl(in.native_handle(), F_GETFL) & O_NONBLOCK, 0) << "and left as they were";
+  });
+}
+
+// The same descriptors of somebody else's, as they were: a shell's standard input, a listener of systemd's.
+TEST_P(hazard, descriptors_that_somebody_made_blocking_are_given_back_so) {
+  run([] {
+    tcp_listener listener(loopback);
+    tcp_stream client = connect(listener.local_endpoint());
+    tcp_stream server = listener.accept();
+    client.write_all("x");
+    EXPECT_EQ(read_text(server, 1), "x");
+    for (const int fd : {client.release(), server.release(), listener.release()}) {
+      EXPECT_EQ(::fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+      ::close(fd);
+    }
+  });
+}
+
+/// Interrupts whatever the process's threads wait in, thousands of times a second, by a handler that does not restart calls.
+class interruptions {
+public:
+  interruptions() {
+    struct sigaction action {};
+    action.sa_handler = [](int) { count.fetch_add(1, std::memory_order_relaxed); };
+    ::sigaction(SIGALRM, &action, &before_);
+    const itimerval often{{0, 200}, {0, 200}};
+    ::setitimer(ITIMER_REAL, &often, nullptr);
+  }
+  ~interruptions() {
+    const itimerval never{};
+    ::setitimer(ITIMER_REAL, &never, nullptr);
+    ::sigaction(SIGALRM, &before_, nullptr);
+  }
+  interruptions(const interruptions&) = delete;
+  interruptions& operator=(const interruptions&) = delete;
+
+  static inline std::atomic<int> count{0};
+
+private:
+  struct sigaction before_ {};
+};
+
+// "EINTR in a CQE or around submit_and_wait" (liburing#744, #1280)
+TEST_P(hazard, a_storm_of_interruptions_changes_nothing) {
+  const int before = interruptions::count;
+  const interruptions storm;
+  run([&] {
+    auto [client, server] = make_tcp_pair();
+    const auto data = pattern(aramid::test::sanitized ? 20'000 : 200'000);
+    do {
+      fiber<> writing = spawn([&] {
+        for (std::size_t sent = 0; sent < data.size(); sent += 1000) {
+          client.write_all(std::span(data).subspan(sent, 1000));
+          this_fiber::sleep_for(20us);
+        }
+      });
+      std::vector<std::byte> came(data.size());
+      server.read_exactly(came);
+      writing.join();
+      ASSERT_EQ(came, data);
+    } while (interruptions::count - before < 20);
+  });
+}
+
+// "stack buffers freed after a cancel" (liburing#733, PhotonLibOS#1270): what was read into before the cancellation is nobody's but the
+// fiber's after it, whatever comes then.
+TEST_P(hazard, nothing_is_written_where_a_cancelled_read_was_to_write) {
+  run([] {
+    auto [client, server] = make_tcp_pair();
+    const auto data = pattern(aramid::test::sanitized ? 5'000 : 50'000);
+    fiber<> writing = spawn([&] {
+      std::minstd_rand random(1);
+      for (std::size_t sent = 0; sent < data.size();) {
+        const std::size_t piece = std::min<std::size_t>(1 + random() % 20, data.size() - sent);
+        client.write_all(std::span(data).subspan(sent, piece));
+        sent += piece;
+        if (random() % 2 == 0) {
+          this_fiber::sleep_for(std::chrono::microseconds(random() % 50));
+        }
+      }
+    });
+    std::minstd_rand random(2);
+    std::vector<std::byte> came;
+    int cut_short = 0;
+    while (came.size() < data.size()) {
+      std::array<std::byte, 64> buffer;
+      std::size_t count = 0;
+      if (!try_with_timeout(std::chrono::microseconds(random() % 40), [&] { count = server.read_some(buffer); })) {
+        ++cut_short;
+        constexpr std::byte canary{0xa5};
+        buffer.fill(canary);
+        this_fiber::sleep_for(std::chrono::microseconds(random() % 60));
+        ASSERT_TRUE(std::all_of(buffer.begin(), buffer.end(), [](std::byte each) { return each == canary; }));
+      }
+      came.insert(came.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
+    }
+    writing.join();
+    EXPECT_EQ(came, data);
+    EXPECT_GT(cut_short, 0);
+  });
+}
+
+// "close() neither ends requests nor sends FIN" (liburing#932): also while a duplicate keeps the connection open.
+TEST_P(hazard, closing_ends_a_read_though_a_duplicate_is_open) {
+  run([] {
+    auto [client, server] = make_tcp_pair();
+    const int duplicate = ::fcntl(server.native_handle(), F_DUPFD_CLOEXEC, 0);
+    std::error_code ec;
+    fiber<> reading = spawn([&] {
+      std::array<char, 1> buffer;
+      EXPECT_EQ(server.read_some(buffer, ec), 0U);
+    });
+    this_fiber::sleep_for(1ms);
+    server.close();
+    reading.join();
+    EXPECT_EQ(ec, errc::closed);
+    // The next ones to get the number have nothing of it.
+    auto [another, peer] = make_tcp_pair();
+    another.write_all("mine");
+    EXPECT_EQ(read_text(peer, 4), "mine");
+    ::close(duplicate);
+  });
+}
+
+}  // namespace
