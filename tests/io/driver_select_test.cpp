@@ -90,7 +90,9 @@ std::string message_of(const options& how) {
   return "nothing was thrown";
 }
 
-class driver_choice : public aramid::test::forking<aramid::test::leak_check> {};
+using driver_choice = aramid::test::leak_check;
+
+class driver_choice_in_a_child : public aramid::test::forking<aramid::test::leak_check> {};
 
 class io_uring_refused : public aramid::test::forking<aramid::test::leak_check>, public ::testing::WithParamInterface<int> {};
 INSTANTIATE_TEST_SUITE_P(Io, io_uring_refused, ::testing::Values(EPERM, ENOSYS, ENOMEM, EOPNOTSUPP, EINVAL, EACCES, EMFILE),
@@ -134,14 +136,14 @@ TEST_P(io_uring_refused, is_an_error_for_who_wants_nothing_else) {
 }
 
 // Docker's profile of 2023 knows neither: the one is what an epoll with nanoseconds needs, the other reads what is cached.
-TEST_F(driver_choice, works_where_newer_calls_are_refused_too) {
+TEST_F(driver_choice_in_a_child, works_where_newer_calls_are_refused_too) {
   EXPECT_TRUE(in_a_child([] {
     return refuse_calls({SYS_io_uring_setup, SYS_epoll_pwait2, SYS_preadv2, SYS_pwritev2, SYS_membarrier}, ENOSYS) && program() == "epoll";
   }));
 }
 
 // A program that enters its sandbox when its workers already count on membarrier.
-TEST_F(driver_choice, works_when_calls_are_refused_in_the_middle) {
+TEST_F(driver_choice_in_a_child, works_when_calls_are_refused_in_the_middle) {
   EXPECT_TRUE(in_a_child([] {
     return run(
         [] {
@@ -152,7 +154,7 @@ TEST_F(driver_choice, works_when_calls_are_refused_in_the_middle) {
   }));
 }
 
-TEST_F(driver_choice, without_memory_to_lock) {
+TEST_F(driver_choice_in_a_child, without_memory_to_lock) {
   EXPECT_TRUE(in_a_child([] {
     // As root the limit does not count.
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
