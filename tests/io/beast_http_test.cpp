@@ -17,6 +17,7 @@
 #include <boost/beast/http.hpp>
 
 #include <aramid/event.hpp>
+#include <aramid/semaphore.hpp>
 #include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 
@@ -351,6 +352,7 @@ TEST_P(beast_http, a_cut_short_read_goes_on_where_it_was) {
     auto [client, server] = make_asio_pair();
     client.next_layer().no_delay(true);
     const int requests = scaled(300, 20);
+    counting_semaphore<> cut_short(0);  // the writer goes on when a read has been: it never runs ahead of all readers
     fiber<> writing = spawn([&, &client = client] {
       std::mt19937 random(1);
       for (int i = 0; i < requests; ++i) {
@@ -359,22 +361,27 @@ TEST_P(beast_http, a_cut_short_read_goes_on_where_it_was) {
         text += i % 2 == 0 ? "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body
                            : "Transfer-Encoding: chunked\r\n\r\n" + chunk_of(body) + "0\r\n\r\n";
         for (std::string_view rest = text; !rest.empty();) {
+          if (random() % 4 == 0) {
+            cut_short.acquire();
+          }
           const std::size_t size = std::min<std::size_t>(1 + random() % 12, rest.size());
           asio::write(client, asio::buffer(rest.data(), size));
           rest.remove_prefix(size);
-          if (random() % 4 == 0) {
-            this_fiber::yield();
-          }
         }
       }
     });
     beast::flat_buffer buffer;
-    std::size_t cut = 0;
     std::mt19937 random(2);
     for (int i = 0; i < requests; ++i) {
       http::request_parser<http::string_body> parser;
       while (!parser.is_done()) {
-        fiber<> reading = spawn([&, &server = server] { http::read(server, buffer, parser); });
+        fiber<> reading = spawn([&, &server = server] {
+          try {
+            http::read(server, buffer, parser);
+          } catch (const cancelled&) {
+            cut_short.release();
+          }
+        });
         for (unsigned turns = random() % 4; turns > 0; --turns) {
           this_fiber::yield();
         }
@@ -382,7 +389,6 @@ TEST_P(beast_http, a_cut_short_read_goes_on_where_it_was) {
         try {
           reading.join();
         } catch (const fiber_cancelled&) {
-          ++cut;
         }
       }
       ASSERT_EQ(parser.get().target(), target_of(i));
@@ -391,7 +397,6 @@ TEST_P(beast_http, a_cut_short_read_goes_on_where_it_was) {
     }
     writing.join();
     EXPECT_EQ(buffer.size(), 0U);
-    EXPECT_GT(cut, 0U);
   });
 }
 

@@ -254,7 +254,7 @@ TEST_P(connect_any, a_connection_that_came_with_the_cancellation_is_returned) {
     tcp_listener good(loopback);
     const std::vector peers{good.local_endpoint(), hanging.where()};
     int returned = 0;
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 20 || returned == 0; ++i) {
       fiber<tcp_stream> connecting = spawn([&] { return connect(peers, {.attempt_delay = 0s}); });
       while (!has_connection(good)) {
         this_fiber::yield();
@@ -270,7 +270,6 @@ TEST_P(connect_any, a_connection_that_came_with_the_cancellation_is_returned) {
       } catch (const fiber_cancelled&) {
       }
     }
-    EXPECT_GT(returned, 0);
   });
 }
 

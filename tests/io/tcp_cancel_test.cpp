@@ -13,6 +13,7 @@
 #include <aramid/cancel.hpp>
 #include <aramid/fiber.hpp>
 #include <aramid/run.hpp>
+#include <aramid/semaphore.hpp>
 #include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 
@@ -138,21 +139,22 @@ TEST_P(tcp_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
     auto [client, server] = make_tcp_pair();
     client.no_delay(true);
 
+    // The writer goes on when a read has been cut short: it never runs so far ahead that no reader waits.
+    counting_semaphore<> cut_short(0);
     fiber<> writing = spawn([&] {
       std::mt19937 random(1);
       for (std::size_t sent = 0; sent < total;) {
+        if (random() % 4 == 0) {
+          cut_short.acquire();
+        }
         const std::size_t size = std::min<std::size_t>(1 + random() % 3, total - sent);
         client.write_all(pattern(size, sent));
         sent += size;
-        if (random() % 4 == 0) {
-          this_fiber::yield();
-        }
       }
       client.shutdown(shutdown_how::write);
     });
 
     std::size_t got = 0;
-    std::size_t cancelled_reads = 0;
     bool ended = false;
     const auto read_once = [&] {
       std::array<std::byte, 48> area;
@@ -173,7 +175,9 @@ TEST_P(tcp_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
         }
       }
       got += n;
-      cancelled_reads += n == 0 && !ended ? 1 : 0;
+      if (n == 0) {
+        cut_short.release();
+      }
     };
 
     std::mt19937 random(2);
@@ -190,7 +194,6 @@ TEST_P(tcp_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
     }
     writing.join();
     EXPECT_EQ(got, total);
-    EXPECT_GT(cancelled_reads, 0U);
   });
 }
 

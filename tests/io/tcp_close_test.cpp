@@ -153,10 +153,9 @@ TEST_P(tcp_close, release_is_refused_while_somebody_reads) {
 // flight at the close must not read the newcomer's bytes.
 TEST_P(tcp_close, reused_number_is_never_read_by_the_old_streams_reader) {
   run([] {
-    constexpr int rounds = 300;
     tcp_listener listener(loopback);
     int reused = 0;
-    for (int i = 0; i < rounds; ++i) {
+    for (int i = 0; reused < 300; ++i) {
       tcp_stream client = connect(listener.local_endpoint());
       tcp_stream server = listener.accept();
       const int number = server.native_handle();
@@ -183,7 +182,6 @@ TEST_P(tcp_close, reused_number_is_never_read_by_the_old_streams_reader) {
       other_client.read_exactly(buffer);
       ASSERT_EQ(std::string_view(buffer.data(), 6), "public");
     }
-    EXPECT_GT(reused, rounds / 2);
   });
 }
 

@@ -136,7 +136,7 @@ TEST_P(tcp_vector, cancelled_writes_go_on_where_they_say_they_stopped) {
   run([] {
     std::mt19937 random(3);
     std::size_t cancellations = 0;
-    for (int round = 0; round < scaled(8, 2); ++round) {
+    for (int round = 0; round < scaled(8, 2) || cancellations == 0; ++round) {
       auto [client, server] = make_tcp_pair();
       client.send_buffer_size(8192);
       server.receive_buffer_size(65'536);
@@ -159,7 +159,6 @@ TEST_P(tcp_vector, cancelled_writes_go_on_where_they_say_they_stopped) {
       client.shutdown(shutdown_how::write);
       ASSERT_EQ(reading.join(), data.size());
     }
-    EXPECT_GT(cancellations, 0U);
   });
 }
 
