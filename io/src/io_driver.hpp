@@ -3,8 +3,7 @@
 //
 //   completion   The kernel does the operation and says so afterwards (io_uring). `submit` takes it on, and it finishes with its result.
 //   readiness    The kernel says when it is worth trying (epoll). The fiber tries by itself, `attempt`; only when that would have to
-//                wait is the operation submitted, and it finishes with -EAGAIN: try again. An op_kind::poll, which has nothing to try,
-//                is submitted at once and finishes with its events, or with -EAGAIN too.
+//                wait is the operation submitted, and it finishes with -EAGAIN: try again.
 #pragma once
 
 #include <atomic>

@@ -68,19 +68,6 @@ enum class op_kind : std::uint8_t {
   poll,  ///< flags: the poll events
 };
 
-/// What a descriptor has to be ready for before it is worth trying, as poll(2) says it.
-[[nodiscard]] constexpr std::uint32_t events_of(op_kind kind) noexcept {
-  switch (kind) {
-    case op_kind::write:
-    case op_kind::send:
-    case op_kind::send_message:
-    case op_kind::connect:
-      return POLLOUT;
-    default:
-      return POLLIN;
-  }
-}
-
 /// For `offset`: a descriptor that has no positions.
 inline constexpr std::uint64_t stream_offset = std::numeric_limits<std::uint64_t>::max();
 /// For `flags` of `sync`: the data, and of the metadata what is needed to read them back.
@@ -149,6 +136,21 @@ struct operation {
     // release: publishes the result to `is_done` and `expect_instead`; acquire: for the fiber's
     // reuse of its stack.
     return {who, epoch_.exchange(done_epoch, std::memory_order_acq_rel)};
+  }
+
+  /// What its descriptor has to be ready for before it is worth trying, as poll(2) says it.
+  [[nodiscard]] std::uint32_t events() const noexcept {
+    switch (kind) {
+      case op_kind::poll:
+        return flags;
+      case op_kind::write:
+      case op_kind::send:
+      case op_kind::send_message:
+      case op_kind::connect:
+        return POLLOUT;
+      default:
+        return POLLIN;
+    }
   }
 
 private:

@@ -78,7 +78,7 @@ outcome complete(io_driver* driver, operation& op, const char* who, cancellable 
       }
       // A descriptor that is O_NONBLOCK, so somebody else's: the kernel says this instead of waiting (liburing#364).
       operation ready(op_kind::poll, op.fd);
-      ready.flags = events_of(op.kind);
+      ready.flags = op.events();
       ready.user = op.user;
       what = perform_once(*current_io_driver(), ready, who, may_cancel, deadline);
       if (what.result < 0) {
@@ -105,22 +105,20 @@ outcome try_when_ready(readiness_driver* driver, operation& op, const char* who,
     return call_on_a_thread(op);
   }
   for (;;) {
-    if (op.kind != op_kind::poll) {
-      const std::int32_t result = driver->attempt(op);
-      if (ARAMID_UNLIKELY(result == readiness_driver::needs_thread)) {
-        return call_on_a_thread(op);
-      }
-      if (result != -EAGAIN && result != -EINTR) {
-        count_ready();
-        return {result, wake_reason::notified};
-      }
+    const std::int32_t result = driver->attempt(op);
+    if (ARAMID_UNLIKELY(result == readiness_driver::needs_thread)) {
+      return call_on_a_thread(op);
+    }
+    if (result != -EAGAIN && result != -EINTR) {
+      count_ready();
+      return {result, wake_reason::notified};
     }
     const outcome what = perform_once(*driver, op, who, may_cancel, deadline);
     driver = static_cast<readiness_driver*>(current_io_driver());
     if (what.reason != wake_reason::notified && op.kind == op_kind::connect) {
       // Bytes and connections that wait to be accepted stay where they are. One that has come about meanwhile would be lost.
-      if (const std::int32_t result = driver->attempt(op); result != -EAGAIN) {
-        return {result, wake_reason::notified};
+      if (const std::int32_t last = driver->attempt(op); last != -EAGAIN) {
+        return {last, wake_reason::notified};
       }
     }
     if (what.result != -EAGAIN || what.reason != wake_reason::notified) {

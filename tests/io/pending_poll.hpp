@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 
 #include <gtest/gtest.h>
@@ -35,6 +36,9 @@ struct pending_poll {
       : user(what.handle(), detail::use::shared, "test"), op(detail::op_kind::poll, user.fd()) {
     op.flags = POLLIN;
     op.user = &user;
+    if (driver.style == detail::io_style::readiness) {
+      EXPECT_EQ(static_cast<detail::readiness_driver&>(driver).attempt(op), -EAGAIN);  // as perform does before
+    }
     op.expect(wait.token());
     driver.submit(op);
   }

@@ -54,11 +54,16 @@ std::int32_t transfer_now(const operation& op, registration& of) noexcept {
   if (flags >= 0 && (flags & O_NONBLOCK) != 0) {
     return result_of(op.kind == op_kind::read ? ::readv(op.fd, &part, 1) : ::writev(op.fd, &part, 1));
   }
-  pollfd one{op.fd, static_cast<short>(events_of(op.kind)), 0};
-  return ::poll(&one, 1, 0) == 0 ? -EAGAIN : readiness_driver::needs_thread;
+  return poll_now(op.fd, op.events()) == 0 ? -EAGAIN : readiness_driver::needs_thread;
 }
 
 }  // namespace
+
+std::int32_t poll_now(int fd, std::uint32_t events) noexcept {
+  pollfd one{fd, static_cast<short>(events), 0};
+  const int count = ::poll(&one, 1, 0);
+  return count < 0 ? -errno : one.revents;
+}
 
 std::int32_t attempt(operation& op, registration& of) noexcept {
   const int flags = static_cast<int>(op.flags);
@@ -79,6 +84,10 @@ std::int32_t attempt(operation& op, registration& of) noexcept {
     case op_kind::read:
     case op_kind::write:
       return transfer_now(op, of);
+    case op_kind::poll: {
+      const std::int32_t events = poll_now(op.fd, op.flags);
+      return events != 0 ? events : -EAGAIN;
+    }
     default:
       return -EOPNOTSUPP;
   }

@@ -10,6 +10,9 @@ namespace aramid::inline v0::detail {
 
 struct registration;
 
+/// poll(2) that does not wait. Returns: the events that are there, 0 if none is, or -errno.
+[[nodiscard]] std::int32_t poll_now(int fd, std::uint32_t events) noexcept;
+
 /// Returns: the call's result or -errno; -EAGAIN if it would have to wait; readiness_driver::needs_thread.
 [[nodiscard]] std::int32_t attempt(operation& op, registration& of) noexcept;
 

@@ -10,9 +10,9 @@
 #include <chrono>
 #include <mutex>
 #include <system_error>
-#include <utility>
 
 #include "../descriptor.hpp"
+#include "../time_left.hpp"
 #include "attempt.hpp"
 #include "registration.hpp"
 
@@ -36,15 +36,9 @@ int make_epoll() {
 
 /// What `op` waits for; the kernel tells of errors and hang-ups without being asked.
 std::uint32_t wanted_by(const operation& op) noexcept {
-  const std::uint32_t events = op.kind == op_kind::poll ? op.flags : events_of(op.kind);
+  const std::uint32_t events = op.events();
   const std::uint32_t with_its_end = (events & EPOLLIN) != 0 ? std::uint32_t{EPOLLRDHUP} : 0;
   return (events & readiness_word<>::all_events) | EPOLLERR | EPOLLHUP | with_its_end;
-}
-
-std::int32_t ready_now(const operation& op) noexcept {
-  pollfd one{op.fd, static_cast<short>(op.flags), 0};
-  const int count = ::poll(&one, 1, 0);
-  return count < 0 ? -errno : one.revents;
 }
 
 void enlist(registration& in, operation& op) noexcept {
@@ -75,10 +69,7 @@ epoll_driver::epoll_driver() : epoll_(make_epoll()), process_(::getpid()) {
   }
 }
 
-epoll_driver::~epoll_driver() {
-  drain();
-  ::close(epoll_);
-}
+epoll_driver::~epoll_driver() { ::close(epoll_); }
 
 std::int32_t epoll_driver::attempt(operation& op) noexcept {
   registration* const mine = op.user->registered();
@@ -96,7 +87,7 @@ std::int32_t epoll_driver::attempt(operation& op) noexcept {
     mine->ready.clear(seen, wanted_by(op));  // R3
   } else if (result > 0 && mine->is_stream && static_cast<std::uint32_t>(result) < op.length &&
              (op.kind == op_kind::receive || op.kind == op_kind::send)) {
-    mine->ready.clear(seen, events_of(op.kind));  // only that: an end of stream or an error is still to be seen
+    mine->ready.clear(seen, op.events());  // only that: an end of stream or an error is still to be seen
   }
   return result;
 }
@@ -107,17 +98,13 @@ void epoll_driver::submit(operation& op) noexcept {
   std::int32_t result = -ENOMEM;
   if (registration* const mine = op.user->registered()) {
     const std::lock_guard guard(mine->lock);
-    result = op.kind == op_kind::poll ? ready_now(op) : 0;
+    result = settle(*mine, op.fd);
     if (result == 0) {
-      result = settle(*mine, op.fd);
-    }
-    // R4. For a poll what was told before does not count: it was not so a moment ago. What has come since is still to be told.
-    if (result == 0 && (op.kind == op_kind::poll || !readiness_word<>::has(mine->ready.read(), wanted_by(op)))) {
-      op.ticket = mine->index;
-      enlist(*mine, op);
-      return;
-    }
-    if (result == 0) {
+      if (!readiness_word<>::has(mine->ready.read(), wanted_by(op))) {  // R4
+        op.ticket = mine->index;
+        enlist(*mine, op);
+        return;
+      }
       result = -EAGAIN;
     }
   }
@@ -190,17 +177,16 @@ int epoll_driver::wait(time_point deadline, epoll_event* events) noexcept {
   if (deadline == time_point::max()) {
     return ::epoll_wait(epoll_, events, most, -1);
   }
-  const nanoseconds left = deadline > clock::time_point() ? std::max<nanoseconds>(deadline - clock::now(), nanoseconds::zero()) : nanoseconds::zero();
-  if (left == nanoseconds::zero()) {
+  if (deadline <= clock::time_point()) {
     return ::epoll_wait(epoll_, events, most, 0);
   }
-  const timespec timeout{static_cast<time_t>(duration_cast<seconds>(left).count()), static_cast<long>((left % seconds(1)).count())};
+  const timespec timeout = time_left(deadline);
   const int count = ::epoll_pwait2(epoll_, events, most, &timeout, nullptr);
   if (count >= 0 || (errno != ENOSYS && errno != EPERM)) {
     return count;
   }
   // Linux before 5.11, or a seccomp profile that is older than the call. Up to the next millisecond, or it would be called again at once.
-  const auto rounded = duration_cast<milliseconds>(left + milliseconds(1) - nanoseconds(1)).count();
+  const auto rounded = ceil<milliseconds>(seconds(timeout.tv_sec) + nanoseconds(timeout.tv_nsec)).count();
   return ::epoll_wait(epoll_, events, most, static_cast<int>(std::min<std::int64_t>(rounded, 1'000'000)));
 }
 
@@ -237,9 +223,6 @@ void epoll_driver::apply(const epoll_event& event, wake_batch& batch, caller fro
 }
 
 void epoll_driver::drain() noexcept {
-  if (std::exchange(drained_, true)) {
-    return;
-  }
   for_each_registration(
       [](registration& each, void* argument) {
         auto* const gone = static_cast<epoll_driver*>(argument);

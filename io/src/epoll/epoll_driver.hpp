@@ -67,7 +67,6 @@ private:
   const pid_t process_;
   doorbell doorbell_;
   spin_lock reap_lock_;
-  bool drained_ = false;               // the owner
   std::atomic<std::size_t> waits_{0};  // submitted and not finished
 };
 

@@ -12,6 +12,7 @@
 #include "../blocking_call.hpp"
 #include "../descriptor.hpp"
 #include "../epoll/attempt.hpp"
+#include "../time_left.hpp"
 
 namespace aramid::inline v0::detail {
 namespace {
@@ -35,10 +36,6 @@ std::int32_t call_at_once(const operation& op) noexcept {
   blocking_call call(op);
   call.run();
   return call.result();
-}
-
-pollfd readiness_of(const operation& op) noexcept {
-  return {op.fd, static_cast<short>(op.kind == op_kind::poll ? op.flags : events_of(op.kind)), 0};
 }
 
 }  // namespace
@@ -138,11 +135,6 @@ bool fake_driver::advance(pending& one, std::int32_t& result) noexcept {
 }
 
 std::int32_t fake_driver::try_now(operation& op) noexcept {
-  if (op.kind == op_kind::poll) {
-    pollfd one = readiness_of(op);
-    const int count = ::poll(&one, 1, 0);
-    return count < 0 ? -errno : one.revents != 0 ? one.revents : -EAGAIN;
-  }
   const std::uint32_t whole = op.length;
   if (can_be_cut_short(op) && happens(faults_.cut_short)) {
     op.length = 1 + static_cast<std::uint32_t>(random_() % (whole - 1));
@@ -172,16 +164,14 @@ void fake_driver::sleep(time_point deadline) noexcept {
         return;
       }
       if (one.due <= now()) {
-        watched.push_back(readiness_of(*one.op));
+        watched.push_back({one.op->fd, static_cast<short>(one.op->events()), 0});
       } else {
         deadline = std::min(deadline, one.due);
       }
     }
     asleep_ = true;
   }
-  using namespace std::chrono;
-  const nanoseconds left = std::max<nanoseconds>(deadline - clock::now(), nanoseconds::zero());
-  const timespec timeout{static_cast<time_t>(duration_cast<seconds>(left).count()), static_cast<long>((left % seconds(1)).count())};
+  const timespec timeout = time_left(deadline);
   ::ppoll(watched.data(), watched.size(), deadline == time_point::max() ? nullptr : &timeout, nullptr);
   if (watched.front().revents != 0) {
     std::uint64_t rings = 0;
@@ -197,8 +187,7 @@ bool fake_driver::able() {
     if (one.cancelled) {
       return true;
     }
-    pollfd ready = readiness_of(*one.op);
-    return one.due <= now() && (always_blocks(*one.op) || ::poll(&ready, 1, 0) != 0);
+    return one.due <= now() && (always_blocks(*one.op) || poll_now(one.op->fd, one.op->events()) != 0);
   });
 }
 

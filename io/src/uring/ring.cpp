@@ -7,6 +7,8 @@
 #include <string>
 #include <system_error>
 
+#include "../time_left.hpp"
+
 namespace aramid::inline v0::detail {
 namespace {
 
@@ -143,11 +145,10 @@ int ring::enter(unsigned count, unsigned completions, time_point deadline) noexc
     return io_uring_enter2(static_cast<unsigned>(ring_.ring_fd), count, completions, flags, nullptr,
                            0);
   }
-  using namespace std::chrono;
-  const nanoseconds left = std::max<nanoseconds>(deadline - clock::now(), nanoseconds::zero());
+  const timespec left = time_left(deadline);
   __kernel_timespec timeout{};
-  timeout.tv_sec = duration_cast<seconds>(left).count();
-  timeout.tv_nsec = (left % seconds(1)).count();
+  timeout.tv_sec = left.tv_sec;
+  timeout.tv_nsec = left.tv_nsec;
   io_uring_getevents_arg argument{};
   argument.ts = reinterpret_cast<std::uintptr_t>(&timeout);
   flags |= IORING_ENTER_EXT_ARG;
