@@ -3,9 +3,12 @@
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "epoll/epoll_driver.hpp"
 #include "fake/fake_driver.hpp"
@@ -16,14 +19,24 @@ namespace {
 
 using drivers = std::vector<std::unique_ptr<driver>>;
 
-template <class Driver>
-drivers make_all(unsigned count) {
+template <class MakeOne>
+drivers make_all(unsigned count, MakeOne make_one) {
   drivers made;
   made.reserve(count);
   for (unsigned i = 0; i != count; ++i) {
-    made.push_back(std::make_unique<Driver>());
+    made.push_back(make_one(i));
   }
   return made;
+}
+
+drivers make_rings(unsigned count) {
+  return make_all(count, [](unsigned) { return std::make_unique<uring_driver>(); });
+}
+drivers make_epolls(unsigned count) {
+  return make_all(count, [](unsigned) { return std::make_unique<epoll_driver>(); });
+}
+drivers make_fakes(unsigned count) {
+  return make_all(count, [](unsigned index) { return std::make_unique<fake_driver>(index + 1); });
 }
 
 struct kind {
@@ -31,16 +44,8 @@ struct kind {
   drivers (*make)(unsigned count);
 };
 
-drivers make_fakes(unsigned count) {
-  drivers made;
-  for (unsigned i = 0; i != count; ++i) {
-    made.push_back(std::make_unique<fake_driver>(i + 1));
-  }
-  return made;
-}
-
 // In the order of preference; the place to add a driver.
-constexpr std::array kinds{kind{"io_uring", &make_all<uring_driver>}, kind{"epoll", &make_all<epoll_driver>}};
+constexpr std::array kinds{kind{"io_uring", &make_rings}, kind{"epoll", &make_epolls}};
 constexpr kind for_tests{"fake", &make_fakes};
 
 const kind& kind_named(std::string_view name, const char* by) {

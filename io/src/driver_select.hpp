@@ -8,11 +8,6 @@
 // The environment variable ARAMID_DRIVER, read once a process, stands for what the runtime's options want.
 #pragma once
 
-#include <functional>
-#include <memory>
-#include <string_view>
-#include <vector>
-
 #include "io_driver.hpp"
 
 namespace aramid::inline v0::detail {
