@@ -7,23 +7,9 @@ server=$1
 log=$(mktemp)
 pid=""
 trap '[[ ! $pid ]] || kill -KILL "$pid" 2>/dev/null; rm -f "$log" "$log.second"' EXIT
-fail() {
-  printf 'echo_server.sh: %s\n' "$*" >&2
-  cat "$log" >&2
-  exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/running_server.sh"
 
-set -m # or bash would start the server with SIGINT ignored
-"$server" --host 127.0.0.1 --port 0 >"$log" 2>&1 &
-pid=$!
-set +m
-port=""
-for ((tries = 0; tries < 200; tries++)); do
-  port=$(sed -n 's/.*listening on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$log")
-  [[ ! $port ]] || break
-  sleep 0.05
-done
-[[ $port ]] || fail "it does not say 'listening on 127.0.0.1:PORT'"
+start "$server" --host 127.0.0.1 --port 0
 
 exec 3<>"/dev/tcp/127.0.0.1/$port" # the silent peer
 exec 4<>"/dev/tcp/127.0.0.1/$port"

@@ -9,11 +9,7 @@ work=$(mktemp -d)
 log=$work/log
 pid=""
 trap '[[ ! $pid ]] || kill -KILL "$pid" 2>/dev/null; rm -rf "$work"' EXIT
-fail() {
-  printf 'file_server.sh: %s\n' "$*" >&2
-  cat "$log" >&2
-  exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/running_server.sh"
 
 mkdir -p "$work/root/sub dir" "$work/root-not"
 printf 'secret\n' >"$work/root-not/secret.txt"
@@ -24,17 +20,7 @@ printf '{"deep": true}\n' >"$work/root/sub dir/data.json"
 head -c 5000000 /dev/urandom >"$work/root/large.bin"
 mkfifo "$work/root/fifo"
 
-set -m # or bash would start the server with SIGINT ignored
-"$server" "$work/root" 127.0.0.1:0 >"$log" 2>&1 &
-pid=$!
-set +m
-port=""
-for ((tries = 0; tries < 200; tries++)); do
-  port=$(sed -n 's/.*listening on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$log")
-  [[ ! $port ]] || break
-  sleep 0.05
-done
-[[ $port ]] || fail "it does not say 'listening on 127.0.0.1:PORT'"
+start "$server" "$work/root" 127.0.0.1:0
 
 exec 3<>"/dev/tcp/127.0.0.1/$port" # a silent peer, for as long as the test takes
 
