@@ -55,6 +55,12 @@ static_assert(std::is_same_v<beast::lowest_layer_type<tcp_asio>, tcp_stream>);
 static_assert(std::is_same_v<tcp_asio::lowest_layer_type::executor_type, fiber_executor>);
 // What it stands on, and what it does not.
 static_assert(blocking_stream<tcp_stream>);
+// The calls by which several buffers go in one operation.
+static_assert(requires(tcp_stream& stream, std::span<const std::span<std::byte>> into, std::span<const std::span<const std::byte>> from,
+                       std::error_code& ec) {
+  { stream.read_some(into, ec) } -> std::same_as<std::size_t>;
+  { stream.write_some(from, ec) } -> std::same_as<std::size_t>;
+});
 static_assert(!blocking_stream<tcp_asio> && !blocking_stream<tcp_listener>);
 static_assert(std::is_nothrow_move_constructible_v<tcp_asio> && std::is_move_assignable_v<tcp_asio>);
 static_assert(!std::is_copy_constructible_v<tcp_asio>);

@@ -44,6 +44,14 @@ protected:
     leak_check::TearDown();
   }
 
+  /// By the owner, who may have to poll for it.
+  void expect_cancelled(pending_poll& pending) {
+    poll_until_done(*driver, pending.op);
+    pending.wait.park();
+    EXPECT_EQ(pending.op.result, -ECANCELED);
+    driver->drain();
+  }
+
   [[nodiscard]] bool completes() const { return driver->style == aramid::detail::io_style::completion; }
 
   std::unique_ptr<io_driver> driver;
@@ -153,10 +161,7 @@ TEST_P(driver_alone, cancelled_by_the_owner) {
   eventfd never;
   pending_poll pending(*driver, never);
   driver->cancel(pending.op, caller::owner);
-  poll_until_done(*driver, pending.op);
-  pending.wait.park();
-  EXPECT_EQ(pending.op.result, -ECANCELED);
-  driver->drain();
+  expect_cancelled(pending);
 }
 
 TEST_P(driver_alone, cancelled_by_a_peer_before_the_owner_has_flushed) {
@@ -164,10 +169,7 @@ TEST_P(driver_alone, cancelled_by_a_peer_before_the_owner_has_flushed) {
   pending_poll pending(*driver, never);
   std::thread peer([&] { driver->cancel(pending.op, caller::peer); });
   peer.join();
-  poll_until_done(*driver, pending.op);
-  pending.wait.park();
-  EXPECT_EQ(pending.op.result, -ECANCELED);
-  driver->drain();
+  expect_cancelled(pending);
 }
 
 TEST_P(driver_alone, cancelled_by_a_peer_while_the_owner_sleeps) {
@@ -178,11 +180,8 @@ TEST_P(driver_alone, cancelled_by_a_peer_while_the_owner_sleeps) {
     driver->cancel(pending.op, caller::peer);
     driver->wake();  // one that finishes it in the call has no need to, since whoever waits for it is the caller
   });
-  poll_until_done(*driver, pending.op);
+  expect_cancelled(pending);
   peer.join();
-  pending.wait.park();
-  EXPECT_EQ(pending.op.result, -ECANCELED);
-  driver->drain();
 }
 
 TEST_P(driver_alone, drain_ends_what_is_in_flight) {

@@ -14,7 +14,6 @@ struct twin {
   bool heeds_the_tick = true;       // R3
   bool reads_before_trying = true;  // R1 before R2
   bool looks_before_waiting = true; // R4
-  bool clears = true;               // R3 at all
 };
 
 constexpr std::uint32_t in = 1;
@@ -91,7 +90,7 @@ public:
           continue;
         }
         if (!twin_.reads_before_trying) seen = word_.read();
-        if (twin_.clears) word_.clear(seen, in);
+        word_.clear(seen, in);
       }
       lock_.lock();
       const bool wait = !twin_.looks_before_waiting || !Word::has(word_.read(), in);
