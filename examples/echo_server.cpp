@@ -1,4 +1,4 @@
-// Gives every byte back. A fiber per connection, over io_uring.
+// Gives every byte back. A fiber per connection.
 //
 //     echo_server --port 7777        and from another terminal: nc 127.0.0.1 7777
 //

@@ -17,7 +17,7 @@ namespace {
 bool membarrier(int command) noexcept { return syscall(SYS_membarrier, command, 0, 0) == 0; }
 
 /// What membarrier does, for a program that put itself into a sandbox which refuses it when its workers had already begun to count on it:
-/// whoever ran on a CPU that this thread then runs on has been switched away, and has passed a fence. Tens of microseconds.
+/// whoever ran on a CPU that this thread then runs on has been switched away, and has passed a fence. Slow: more than a thousand system calls.
 void run_on_every_cpu() noexcept {
   const int saved = errno;
   cpu_set_t before;

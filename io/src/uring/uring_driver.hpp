@@ -48,9 +48,9 @@
 #include <aramid/detail/spin_lock.hpp>
 #include <aramid/driver.hpp>
 
+#include "../doorbell.hpp"
 #include "../io_driver.hpp"
 #include "cancel_mailbox.hpp"
-#include "../doorbell.hpp"
 #include "ring.hpp"
 #include "slot_table.hpp"
 

@@ -32,8 +32,9 @@ struct options {
   /// Threads for `blocking`, at most. They are made as they are needed, and end when they have been idle for ten seconds.
   std::size_t blocking_threads = 512;
   /// What I/O goes through: "io_uring" or "epoll", and no other; "": io_uring, or where the kernel refuses that, epoll, which is logged with
-  /// the reason; "fake": for tests, one that cuts reads and writes short, interrupts and delays. The environment variable ARAMID_DRIVER overrides it. Looked at when the runtime does its first I/O, which throws
-  /// std::invalid_argument for any other name, and std::system_error if what was asked for is refused.
+  /// the reason; "fake": for tests, one that cuts reads and writes short, interrupts and delays. The environment variable ARAMID_DRIVER
+  /// overrides it. Looked at when the runtime does its first I/O, which throws std::invalid_argument for any other name, and
+  /// std::system_error if what was asked for is refused.
   std::string driver = {};
   /// If not 0: a fiber that keeps its thread for so long without suspending is logged, once, with its name and its stack. Costs
   /// nothing until then but a thread that looks every 2 ms while the runtime is busy. The environment variable
@@ -61,7 +62,7 @@ struct statistics {
   std::size_t stacks = 0;         ///< stacks that exist now, in use or pooled
   std::size_t blocking_threads = 0;  ///< threads that exist now for `blocking`, and for files where they need some
   unsigned workers = 0;
-  std::string_view driver;  ///< "none" until the first I/O, then "io_uring" or "epoll"
+  std::string_view driver;  ///< "none" until the first I/O, then what options::driver names
 };
 
 /// Several may live at once. Made, used and destroyed from plain threads or from fibers of *other* runtimes.
