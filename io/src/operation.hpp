@@ -51,12 +51,14 @@ namespace aramid::inline v0::detail {
 
 class io_driver;
 class descriptor_user;
+class lent_buffers;
 
 enum class op_kind : std::uint8_t {
   read,     ///< address, length, offset (`stream_offset`: where the descriptor stands)
   write,    ///< as read
   receive,  ///< address, length, flags: MSG_*
   send,     ///< as receive
+  receive_lent,     ///< length: the most, flags: MSG_*; into memory of the driver's, which `address` and `lender` name if bytes came
   receive_message,  ///< address: a msghdr of iovecs and nothing else, length: 1, flags: MSG_*
   send_message,     ///< as receive_message
   accept,   ///< flags: SOCK_*
@@ -91,6 +93,7 @@ struct operation {
 
   // What came of it: written by the reaper before `finish`, read by the fiber when `is_done`.
   std::int32_t result = 0;  ///< as the system call's: >= 0, or -errno
+  lent_buffers* lender;     ///< of a `receive_lent` that got bytes: whose memory they are in; null: malloc's
 
   // Where it is: written by `submit`.
   io_driver* home = nullptr;

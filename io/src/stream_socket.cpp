@@ -1,19 +1,27 @@
 #include "stream_socket.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 
 #include <aramid/driver.hpp>
 
 #include "calls.hpp"
 #include "operation.hpp"
+#include "uring/lent_buffers.hpp"
 
 namespace aramid::inline v0::detail {
 namespace {
+
+/// By one receive_lent; what io_uring's buffers hold (uring/lent_buffers.hpp).
+constexpr std::uint32_t most_lent = lent_buffers::buffer_bytes;
 
 void describe(operation& op, const std::byte* data, std::size_t size, int flags) {
   op.address =
@@ -108,6 +116,57 @@ std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std
     return take_unread(socket, buffer);
   }
   return receive_once(user, buffer, ec);
+}
+
+namespace {
+
+using heap_buffer = std::unique_ptr<std::byte, decltype([](std::byte* gone) { std::free(gone); })>;
+
+heap_buffer make_heap_buffer() {
+  heap_buffer made(static_cast<std::byte*>(std::malloc(most_lent)));
+  if (made == nullptr) {
+    throw std::bad_alloc();
+  }
+  return made;
+}
+
+/// Where the driver has nothing to lend. Waits without memory, too.
+io::received_bytes receive_on_heap(descriptor_user& user, std::error_code& ec) {
+  operation readable(op_kind::poll, user.fd());
+  readable.flags = POLLIN;
+  if (const std::int32_t result = user.perform(readable); result < 0) {
+    (void)received(user, result, ec);
+    return {};
+  }
+  heap_buffer buffer = make_heap_buffer();
+  const std::size_t count = receive_once(user, {buffer.get(), most_lent}, ec);
+  return count == 0 ? io::received_bytes() : io::received_bytes(buffer.release(), count, nullptr);
+}
+
+}  // namespace
+
+io::received_bytes receive_lent(stream_socket& socket, std::error_code& ec, const char* who) {
+  descriptor_user user(socket.handle, use::reader, who);
+  if (!user) {
+    enter_wait();
+    ec = io::errc::closed;
+    return {};
+  }
+  if (!socket.unread.empty()) {
+    enter_wait();
+    count_ready();
+    heap_buffer buffer = make_heap_buffer();
+    const std::size_t count = take_unread(socket, {buffer.get(), most_lent});
+    return {buffer.release(), count, nullptr};
+  }
+  operation op(op_kind::receive_lent, user.fd());
+  op.length = most_lent;
+  const std::int32_t result = user.perform(op);
+  if (ARAMID_UNLIKELY(result == -ENOBUFS)) {
+    return receive_on_heap(user, ec);
+  }
+  const std::size_t count = received(user, result, ec);
+  return count == 0 ? io::received_bytes() : io::received_bytes(static_cast<std::byte*>(op.address), count, op.lender);
 }
 
 void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,

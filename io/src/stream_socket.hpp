@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <aramid/io/received_bytes.hpp>
 #include <aramid/io/tcp.hpp>
 
 #include "descriptor.hpp"
@@ -43,6 +44,9 @@ struct stream_socket {
 /// At least one byte, or 0 at end of stream or if `buffer` is empty.
 std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,
                          const char* who);
+
+/// At least one byte, in lent memory; nothing at end of stream.
+io::received_bytes receive_lent(stream_socket& socket, std::error_code& ec, const char* who);
 
 /// All of `buffer`, or `ec` and what came is in `unread`.
 void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,

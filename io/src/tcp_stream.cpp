@@ -43,6 +43,10 @@ void read_exactly(stream_socket* socket, Buffers buffers, std::error_code& ec) {
   });
 }
 
+io::received_bytes receive(stream_socket* socket, std::error_code& ec) {
+  return with_socket(socket, ec, [&](stream_socket& s) { return receive_lent(s, ec, "tcp_stream::receive"); });
+}
+
 template <class Data>
 std::size_t write_some(stream_socket* socket, Data data, std::error_code& ec) {
   return with_socket(socket, ec, [&](stream_socket& s) {
@@ -101,6 +105,14 @@ void tcp_stream::read_exactly(std::span<std::byte> buffer) {
 
 void tcp_stream::read_exactly(std::span<std::byte> buffer, std::error_code& ec) {
   coded(ec, [&] { detail::read_exactly(socket_.get(), buffer, ec); });
+}
+
+received_bytes tcp_stream::receive() {
+  return throwing("tcp_stream::receive", [&](std::error_code& ec) { return detail::receive(socket_.get(), ec); });
+}
+
+received_bytes tcp_stream::receive(std::error_code& ec) {
+  return coded(ec, [&] { return detail::receive(socket_.get(), ec); });
 }
 
 std::size_t tcp_stream::write_some(std::span<const std::byte> data) {

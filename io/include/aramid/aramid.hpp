@@ -17,6 +17,7 @@
 #include <aramid/io/endpoint.hpp>
 #include <aramid/io/error.hpp>
 #include <aramid/io/file.hpp>
+#include <aramid/io/received_bytes.hpp>
 #include <aramid/io/resolve.hpp>
 #include <aramid/io/signal.hpp>
 #include <aramid/io/tcp.hpp>

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <mutex>
 
 #include "../io_driver.hpp"
@@ -57,6 +58,21 @@ std::int32_t transfer_now(const operation& op, registration& of) noexcept {
   return poll_now(op.fd, op.events()) == 0 ? -EAGAIN : readiness_driver::needs_thread;
 }
 
+std::int32_t receive_on_heap(operation& op) noexcept {
+  void* const memory = std::malloc(op.length);
+  if (memory == nullptr) {
+    return -ENOMEM;
+  }
+  const std::int32_t result = result_of(::recv(op.fd, memory, op.length, static_cast<int>(op.flags) | MSG_DONTWAIT));
+  if (result <= 0) {
+    std::free(memory);
+    return result;
+  }
+  op.address = memory;
+  op.lender = nullptr;
+  return result;
+}
+
 }  // namespace
 
 std::int32_t poll_now(int fd, std::uint32_t events) noexcept {
@@ -70,6 +86,8 @@ std::int32_t attempt(operation& op, registration& of) noexcept {
   switch (op.kind) {
     case op_kind::receive:
       return result_of(::recv(op.fd, op.address, op.length, flags | MSG_DONTWAIT));
+    case op_kind::receive_lent:
+      return receive_on_heap(op);
     case op_kind::send:
       return result_of(::send(op.fd, op.address, op.length, flags | MSG_DONTWAIT));
     case op_kind::receive_message:

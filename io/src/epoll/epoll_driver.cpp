@@ -86,7 +86,7 @@ std::int32_t epoll_driver::attempt(operation& op) noexcept {
   if (result == -EAGAIN) {
     mine->ready.clear(seen, wanted_by(op));  // R3
   } else if (result > 0 && mine->is_stream && static_cast<std::uint32_t>(result) < op.length &&
-             (op.kind == op_kind::receive || op.kind == op_kind::send)) {
+             (op.kind == op_kind::receive || op.kind == op_kind::receive_lent || op.kind == op_kind::send)) {
     mine->ready.clear(seen, op.events());  // only that: an end of stream or an error is still to be seen
   }
   return result;

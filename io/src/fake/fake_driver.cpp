@@ -25,6 +25,7 @@ bool can_be_cut_short(const operation& op) noexcept {
     case op_kind::read:
     case op_kind::write:
     case op_kind::receive:
+    case op_kind::receive_lent:
     case op_kind::send:
       return op.length > 1;
     default:
@@ -127,6 +128,10 @@ bool fake_driver::advance(pending& one, std::int32_t& result) noexcept {
   }
   if (happens(faults_.interrupted)) {
     result = -EINTR;
+    return true;
+  }
+  if (one.op->kind == op_kind::receive_lent && happens(faults_.out_of_buffers)) {
+    result = -ENOBUFS;
     return true;
   }
   result = try_now(*one.op);

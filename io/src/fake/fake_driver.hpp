@@ -37,6 +37,7 @@ public:
     unsigned late = 256;
     unsigned cut_short = 256;
     unsigned interrupted = 64;
+    unsigned out_of_buffers = 64;  ///< to lend
     unsigned cancels_missed = 256;
     unsigned cancels_too_late = 512;  ///< the target is tried before it is ended
     clock::duration latest = std::chrono::microseconds(200);

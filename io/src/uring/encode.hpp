@@ -4,6 +4,7 @@
 #include <liburing.h>
 
 #include "../operation.hpp"
+#include "lent_buffers.hpp"
 
 namespace aramid::inline v0::detail {
 
@@ -25,6 +26,12 @@ inline void encode(const operation& op, io_uring_sqe& sqe) noexcept {
     case op_kind::receive:
       sqe.opcode = IORING_OP_RECV;
       sqe.msg_flags = op.flags;
+      break;
+    case op_kind::receive_lent:
+      sqe.opcode = IORING_OP_RECV;
+      sqe.msg_flags = op.flags;
+      sqe.flags = IOSQE_BUFFER_SELECT;
+      sqe.buf_group = lent_buffers::group;
       break;
     case op_kind::send:
       sqe.opcode = IORING_OP_SEND;

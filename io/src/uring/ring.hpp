@@ -29,6 +29,9 @@ public:
   explicit ring(ring_sizes sizes);
   ~ring();
 
+  /// Ends it before the object does. The owner, drained.
+  void close() noexcept;
+
   ring(const ring&) = delete;
   ring& operator=(const ring&) = delete;
 
@@ -96,6 +99,8 @@ public:
   }
 
   [[nodiscard]] int fd() const noexcept { return ring_.ring_fd; }
+  /// For what is registered with it. The owner.
+  [[nodiscard]] io_uring& native() noexcept { return ring_; }
   [[nodiscard]] unsigned submission_entries() const noexcept { return ring_.sq.ring_entries; }
   [[nodiscard]] unsigned completion_entries() const noexcept { return ring_.cq.ring_entries; }
 
@@ -110,6 +115,7 @@ private:
 
   io_uring ring_{};
   unsigned tail_ = 0;  // the owner's copy of the submission tail
+  bool closed_ = false;
 };
 
 }  // namespace aramid::inline v0::detail

@@ -54,7 +54,12 @@ uring_driver::uring_driver(const uring_options& options)
       ring_(options.sizes),
       peers_cancel_(options.peers_cancel && ring_.cancel_now(nobodys_data) == -ENOENT) {}
 
-uring_driver::~uring_driver() = default;
+uring_driver::~uring_driver() {
+  ring_.close();
+  if (lent_ != nullptr) {
+    lent_->release();
+  }
+}
 
 int uring_driver::enter(unsigned count, unsigned completions, time_point deadline) noexcept {
   const int result = ring_.enter(count, completions, deadline);
@@ -68,14 +73,23 @@ void uring_driver::submit(operation& op) noexcept {
   op.home = this;
   io_uring_sqe* const entry = next_entry();
   count(submitted_);
-  if (ARAMID_UNLIKELY(entry == nullptr || !slots_.acquire(op))) {
+  const bool lends = op.kind != op_kind::receive_lent || can_lend();
+  if (ARAMID_UNLIKELY(entry == nullptr || !lends || !slots_.acquire(op))) {
     const std::lock_guard guard(reap_lock_);  // for finished_
     count(finished_);
-    unpark(op.finish(-ENOMEM));
+    unpark(op.finish(lends ? -ENOMEM : -ENOBUFS));
     return;
   }
   encode(op, *entry);
   ring_.publish();
+}
+
+bool uring_driver::can_lend() noexcept {
+  if (ARAMID_UNLIKELY(lent_ == nullptr && !cannot_lend_)) {
+    lent_ = lent_buffers::make(ring_.native());
+    cannot_lend_ = lent_ == nullptr;
+  }
+  return lent_ != nullptr;
 }
 
 io_uring_sqe* uring_driver::next_entry() noexcept {
@@ -213,11 +227,25 @@ void uring_driver::apply(const io_uring_cqe& cqe, wake_batch& batch, caller from
     return;
   }
   operation* const op = slots_.take(cqe.user_data, from);
+  if (ARAMID_UNLIKELY((cqe.flags & IORING_CQE_F_BUFFER) != 0)) {
+    hand_over(cqe, op);
+  }
   if (ARAMID_UNLIKELY(op == nullptr)) {
     return;
   }
   count(finished_);
   batch.add(op->finish(cqe.res));
+}
+
+void uring_driver::hand_over(const io_uring_cqe& cqe, operation* op) noexcept {
+  std::byte* const buffer = lent_->lend(static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT));
+  if (op != nullptr && cqe.res > 0) {
+    op->address = buffer;
+    op->lender = lent_;
+  } else {
+    // Linux 6 keeps it in the ring itself where nothing was received; nobody promises that.
+    lent_->take_back(buffer);
+  }
 }
 
 bool uring_driver::help(wake_batch& batch) noexcept {

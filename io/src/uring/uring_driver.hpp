@@ -51,6 +51,7 @@
 #include "../doorbell.hpp"
 #include "../io_driver.hpp"
 #include "cancel_mailbox.hpp"
+#include "lent_buffers.hpp"
 #include "ring.hpp"
 #include "slot_table.hpp"
 
@@ -99,6 +100,8 @@ private:
   void poll_or_sleep(time_point deadline, wake_batch& batch) noexcept;
   void publish_doorbell() noexcept;
   void queue_cancel(std::uint64_t user_data, std::uint32_t flags) noexcept;
+  /// Makes what `receive_lent` needs, once. Returns: false if the kernel refuses.
+  [[nodiscard]] bool can_lend() noexcept;
   void take_mail() noexcept;
   [[nodiscard]] io_uring_sqe* next_entry() noexcept;
 
@@ -110,6 +113,8 @@ private:
   /// Returns: how many operations it finished.
   std::uint64_t reap(wake_batch& batch, caller from) noexcept;
   void apply(const io_uring_cqe& cqe, wake_batch& batch, caller from) noexcept;
+  /// The buffer that a receive has taken, to `op`, if that got bytes.
+  void hand_over(const io_uring_cqe& cqe, operation* op) noexcept;
 
   void nudge_owner() noexcept;
 
@@ -120,6 +125,8 @@ private:
   spin_lock reap_lock_;
   arm doorbell_arm_ = arm::unarmed;  // under reap_lock_
   const bool peers_cancel_;
+  lent_buffers* lent_ = nullptr;  // the owner makes them, before any completion names one
+  bool cannot_lend_ = false;      // the owner
 
   std::atomic<std::uint64_t> submitted_{0};  // the owner; others read, so relaxed
   std::atomic<std::uint64_t> finished_{

@@ -33,6 +33,7 @@
 #include <aramid/detail/config.hpp>
 #include <aramid/io/endpoint.hpp>
 #include <aramid/io/error.hpp>
+#include <aramid/io/received_bytes.hpp>
 #include <aramid/io/resolve.hpp>
 
 namespace aramid::inline v0 {
@@ -140,6 +141,16 @@ public:
   void read_exactly(std::initializer_list<std::span<std::byte>> buffers, std::error_code& ec) {
     read_exactly(mutable_parts(buffers), ec);
   }
+
+  /// Reads what has come, at least one byte, into memory that is lent for it. A connection that waits here holds no buffer.
+  /// Suspends: as read_some.
+  /// Cancels:  throws aramid::cancelled; no byte has been taken.
+  /// Owns:     the result gives the memory back; keep it for as long as you like.
+  /// Returns:  at most 8 KiB; nothing at end of stream.
+  /// Throws:   as read_some; std::bad_alloc, and no byte has been taken.
+  /// Threads:  one reader at a time.
+  [[nodiscard]] received_bytes receive();
+  [[nodiscard]] received_bytes receive(std::error_code& ec);
 
   /// Writes at least one byte of `data`.
   /// Suspends: while the socket's buffer is full.
