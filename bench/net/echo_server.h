@@ -33,8 +33,28 @@ static inline void echo_die(const char* what) {
   exit(1);
 }
 
-/* Reads --host H and --port N; exits 2 with a message on anything else. */
-static inline struct echo_arguments echo_parse(int argc, char** argv) {
+/* Takes "NAME N" off the command line; N is 1..most. Returns: N, or 0 if NAME is not there or stands
+ * before something else, which echo_parse then complains of. */
+static inline long echo_take_number(int* argc, char** argv, const char* name, long most) {
+  for (int i = 1; i + 1 < *argc; ++i) {
+    if (strcmp(argv[i], name) == 0) {
+      char* end = NULL;
+      const long number = strtol(argv[i + 1], &end, 10);
+      if (end == argv[i + 1] || *end != '\0' || number < 1 || number > most) {
+        return 0;
+      }
+      for (int k = i + 2; k <= *argc; ++k) { /* the NULL at the end too */
+        argv[k - 2] = argv[k];
+      }
+      *argc -= 2;
+      return number;
+    }
+  }
+  return 0;
+}
+
+/* Reads --host H and --port N; exits 2 with a message, which names `more` options, on anything else. */
+static inline struct echo_arguments echo_parse_with(int argc, char** argv, const char* more) {
   struct echo_arguments arguments = {"127.0.0.1", 7777};
   for (int i = 1; i < argc; i += 2) {
     const char* value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -52,11 +72,15 @@ static inline struct echo_arguments echo_parse(int argc, char** argv) {
         continue;
       }
     }
-    fprintf(stderr, "%s: bad argument \"%s\"\nusage: %s [--host IPV4] [--port N]\n", argv[0],
-            argv[i], argv[0]);
+    fprintf(stderr, "%s: bad argument \"%s\"\nusage: %s [--host IPV4] [--port N]%s\n", argv[0],
+            argv[i], argv[0], more);
     exit(2);
   }
   return arguments;
+}
+
+static inline struct echo_arguments echo_parse(int argc, char** argv) {
+  return echo_parse_with(argc, argv, "");
 }
 
 static inline void echo_raise_descriptor_limit(void) {
@@ -85,9 +109,8 @@ static inline void echo_print_listening(const char* host, uint16_t port) {
   fflush(stdout);
 }
 
-/* Does all of the above and returns the listening socket; `flags` may be SOCK_NONBLOCK. */
-static inline int echo_listen(int argc, char** argv, int flags) {
-  const struct echo_arguments arguments = echo_parse(argc, argv);
+/* Does the rest of the above and returns the listening socket; `flags` may be SOCK_NONBLOCK. */
+static inline int echo_listen_at(struct echo_arguments arguments, int flags) {
   const int yes = 1;
   const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
   struct sockaddr_in address;
@@ -116,6 +139,10 @@ static inline int echo_listen(int argc, char** argv, int flags) {
   }
   echo_print_listening(arguments.host, ntohs(address.sin_port));
   return listener;
+}
+
+static inline int echo_listen(int argc, char** argv, int flags) {
+  return echo_listen_at(echo_parse(argc, argv), flags);
 }
 
 #endif

@@ -1,15 +1,17 @@
 /* An echo server that answers every connection well for a while, then commits the --fault it is
- * told to: flip a byte, swallow one, double one, reset the connection, close it, or fall silent.
- * For tests of net_load. */
+ * told to: flip a byte, swallow one, double one, reset the connection, close it, or fall silent. Or
+ * "pause": it stands still once, for all its connections, and goes on well. For tests of net_load. */
 #define _GNU_SOURCE
 #include "echo_server.h"
 
 #include <poll.h>
+#include <time.h>
 
 enum { connections_at_most = 64, good_answers = 20 };
-enum fault { flip, swallow, twice, reset, finish, silence };
+enum fault { flip, swallow, twice, reset, finish, silence, stand_still, last_fault = stand_still };
 
-static const char* const fault_names[] = {"flip", "swallow", "double", "reset", "close", "silence"};
+static const char* const fault_names[] = {"flip",  "swallow", "double", "reset",
+                                          "close", "silence", "pause"};
 
 struct connection {
   int answers;
@@ -18,7 +20,7 @@ struct connection {
 /* Takes "--fault NAME" off the front of the command line; the program's name moves up behind it. */
 static enum fault take_fault(int* argc, char*** argv) {
   char** words = *argv;
-  for (int i = 0; *argc >= 3 && strcmp(words[1], "--fault") == 0 && i <= silence; ++i) {
+  for (int i = 0; *argc >= 3 && strcmp(words[1], "--fault") == 0 && i <= last_fault; ++i) {
     if (strcmp(words[2], fault_names[i]) == 0) {
       words[2] = words[0];
       *argv = words + 2;
@@ -27,7 +29,7 @@ static enum fault take_fault(int* argc, char*** argv) {
     }
   }
   fprintf(stderr,
-          "usage: %s --fault flip|swallow|double|reset|close|silence [--host IPV4] [--port N]\n",
+          "usage: %s --fault flip|swallow|double|reset|close|silence|pause [--host IPV4] [--port N]\n",
           words[0]);
   exit(2);
 }
@@ -40,6 +42,15 @@ static void drop(struct pollfd* entry) {
 static void send_all(struct pollfd* entry, const char* bytes, size_t count) {
   if (count > 0 && send(entry->fd, bytes, count, MSG_NOSIGNAL) != (ssize_t)count) {
     drop(entry);
+  }
+}
+
+static void stand_still_once(void) {
+  const struct timespec while_asked = {0, 300 * 1000 * 1000};
+  static int done = 0;
+  if (!done) {
+    done = 1;
+    nanosleep(&while_asked, NULL);
   }
 }
 
@@ -66,6 +77,10 @@ static void misbehave(struct pollfd* entry, enum fault fault, char* bytes, size_
       drop(entry);
       break;
     case silence:
+      break;
+    case stand_still:
+      stand_still_once();
+      send_all(entry, bytes, count);
       break;
   }
 }

@@ -1,5 +1,6 @@
 #include "connection.hpp"
 
+#include "../stall.h"
 #include "failure.hpp"
 
 #include <netinet/in.h>
@@ -25,15 +26,16 @@ connection_failure reset(unsigned index, const char* during, int error) {
 }  // namespace
 
 connection::connection(const options& settings, unsigned index)
-    : issue_times_ns_(settings.depth),
-      pattern_(settings.seed, index, settings.size_bytes),
+    : requests_(settings.depth),
+      pattern_(settings.seed, index, settings.size_bytes, settings.has_stalls()),
       request_size_bytes_(settings.size_bytes),
       index_(index),
-      verify_(settings.verify) {}
+      verify_(settings.verify),
+      has_stalls_(settings.has_stalls()) {}
 
 connection::connection(connection&& other) noexcept
     : polled_for_output(other.polled_for_output),
-      issue_times_ns_(std::move(other.issue_times_ns_)),
+      requests_(std::move(other.requests_)),
       pattern_(other.pattern_),
       request_size_bytes_(other.request_size_bytes_),
       issued_bytes_(other.issued_bytes_),
@@ -44,7 +46,8 @@ connection::connection(connection&& other) noexcept
       taken_(other.taken_),
       descriptor_(std::exchange(other.descriptor_, -1)),
       index_(other.index_),
-      verify_(other.verify_) {}
+      verify_(other.verify_),
+      has_stalls_(other.has_stalls_) {}
 
 connection::~connection() { close(); }
 
@@ -76,17 +79,28 @@ int connection::finish_connect() {
   return error;
 }
 
-void connection::issue(unsigned count, std::uint64_t now_ns) noexcept {
-  for (unsigned i = 0; i < count; ++i) {
-    issue_times_ns_[issued_++ % issue_times_ns_.size()] = now_ns;
+void connection::issue(request next) noexcept {
+  requests_[issued_++ % requests_.size()] = next;
+  issued_bytes_ += request_size_bytes_;
+}
+
+void connection::flip_marks(std::uint64_t position, std::span<std::byte> bytes) const noexcept {
+  std::uint64_t number = (position + request_size_bytes_ - 1) / request_size_bytes_;
+  for (std::uint64_t at = number * request_size_bytes_ - position; at < bytes.size();
+       at += request_size_bytes_) {
+    if (requests_[number++ % requests_.size()].marked) {
+      bytes[at] ^= std::byte{stall_mark};
+    }
   }
-  issued_bytes_ += count * request_size_bytes_;
 }
 
 void connection::send(std::span<std::byte> scratch) {
   while (wants_to_send()) {
     const std::size_t count = std::min<std::uint64_t>(issued_bytes_ - sent_bytes_, scratch.size());
     pattern_.fill(sent_bytes_, scratch.first(count));
+    if (has_stalls_) {
+      flip_marks(sent_bytes_, scratch.first(count));
+    }
     const ssize_t sent = ::send(descriptor_, scratch.data(), count, MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno == EINTR) {
@@ -123,6 +137,9 @@ unsigned connection::receive(std::span<std::byte> scratch) {
                                  std::to_string(sent_bytes_ - received_bytes_) + " were due");
   }
   if (verify_) {
+    if (has_stalls_) {
+      flip_marks(received_bytes_, received);
+    }
     if (const auto wrong = pattern_.mismatch(received_bytes_, received)) {
       throw connection_failure(failure_kind::mismatch,
                                name_of(index_) + ": byte " +
@@ -137,9 +154,7 @@ unsigned connection::receive(std::span<std::byte> scratch) {
   return newly;
 }
 
-std::uint64_t connection::take_issue_time_ns() noexcept {
-  return issue_times_ns_[taken_++ % issue_times_ns_.size()];
-}
+request connection::take_completed() noexcept { return requests_[taken_++ % requests_.size()]; }
 
 void connection::close() noexcept {
   if (descriptor_ >= 0) {

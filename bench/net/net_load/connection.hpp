@@ -1,8 +1,8 @@
 // One connection to the server: a stream of requests out, the same stream back.
 //
 // Positions are byte counts of the whole stream: received <= sent <= issued. A request is issued
-// when the closed loop allows it, sent as far as the socket takes it, and complete when its last
-// byte has come back.
+// when the loop allows it, sent as far as the socket takes it, and complete when its last byte has come
+// back.
 #pragma once
 
 #include "options.hpp"
@@ -22,6 +22,11 @@ struct server_address {
   socklen_t length = 0;
 };
 
+struct request {
+  std::uint64_t due_ns = 0;  // what its latency counts from
+  bool marked = false;       // it asks for a stall
+};
+
 class connection {
 public:
   connection(const options& settings, unsigned index);
@@ -37,20 +42,20 @@ public:
   /// Returns: 0 or an errno; the socket is then closed again.
   int finish_connect();
 
-  /// Allows `count` more requests, issued at `now_ns`; send() carries them.
-  void issue(unsigned count, std::uint64_t now_ns) noexcept;
+  /// Allows one more request; send() carries it.
+  void issue(request next) noexcept;
 
   /// Sends what is issued as far as the socket takes it.
   /// Throws: connection_failure.
   void send(std::span<std::byte> scratch);
 
   /// Receives once and verifies.
-  /// Returns: how many requests that completed; take_issue_time_ns() tells when each was issued.
+  /// Returns: how many requests that completed; take_completed() tells which.
   /// Throws:  connection_failure.
   unsigned receive(std::span<std::byte> scratch);
 
-  /// Returns: when the oldest request not yet taken was issued, and takes it.
-  std::uint64_t take_issue_time_ns() noexcept;
+  /// Returns: the oldest request that completed and has not been taken, and takes it.
+  request take_completed() noexcept;
 
   void close() noexcept;
 
@@ -63,7 +68,10 @@ public:
   bool polled_for_output = false;  // written by load: what the descriptor is registered for
 
 private:
-  std::vector<std::uint64_t> issue_times_ns_;  // ring of `depth`
+  /// Sets the marks of the requests that begin in `bytes`, or, where they are set, clears them.
+  void flip_marks(std::uint64_t position, std::span<std::byte> bytes) const noexcept;
+
+  std::vector<request> requests_;  // ring of `depth`
   pattern pattern_;
   std::uint64_t request_size_bytes_;
   std::uint64_t issued_bytes_ = 0;
@@ -75,6 +83,7 @@ private:
   int descriptor_ = -1;
   unsigned index_;
   bool verify_;
+  bool has_stalls_;
 };
 
 }  // namespace net_load

@@ -1,5 +1,6 @@
 #include "epoll_set.hpp"
 
+#include "clock.hpp"
 #include "failure.hpp"
 
 #include <unistd.h>
@@ -49,6 +50,18 @@ std::span<const epoll_event> epoll_set::wait(int milliseconds) noexcept {
   const int count =
       ::epoll_wait(descriptor_, events_.data(), static_cast<int>(events_.size()), milliseconds);
   return {events_.data(), static_cast<std::size_t>(count > 0 ? count : 0)};  // EINTR: nothing ready
+}
+
+std::span<const epoll_event> epoll_set::wait_ns(std::uint64_t nanoseconds) {
+  timespec timeout{};
+  timeout.tv_sec = static_cast<time_t>(nanoseconds / second_ns);
+  timeout.tv_nsec = static_cast<long>(nanoseconds % second_ns);
+  const int count = ::epoll_pwait2(descriptor_, events_.data(), static_cast<int>(events_.size()),
+                                   &timeout, nullptr);
+  if (count < 0 && errno != EINTR) {
+    throw bad_usage(std::string("--rate: epoll_pwait2: ") + std::strerror(errno));
+  }
+  return {events_.data(), static_cast<std::size_t>(count > 0 ? count : 0)};
 }
 
 }  // namespace net_load

@@ -25,6 +25,10 @@ public:
   /// Returns: what is ready, after at most `milliseconds`; valid until the next wait.
   std::span<const epoll_event> wait(int milliseconds) noexcept;
 
+  /// The same to the nanosecond.
+  /// Throws: bad_usage where the kernel cannot (before Linux 5.11, or some seccomp filters).
+  std::span<const epoll_event> wait_ns(std::uint64_t nanoseconds);
+
 private:
   std::array<epoll_event, 512> events_;
   int descriptor_;

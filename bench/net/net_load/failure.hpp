@@ -8,8 +8,9 @@
 
 namespace net_load {
 
-enum class failure_kind : std::uint8_t { mismatch, reset, early_eof, unanswered };
-inline constexpr std::size_t failure_kinds = 4;
+// not_stalled: a request that asked for a millisecond of CPU was answered in less.
+enum class failure_kind : std::uint8_t { mismatch, reset, early_eof, unanswered, not_stalled };
+inline constexpr std::size_t failure_kinds = 5;
 
 /// One connection's end before its time.
 class connection_failure : public std::runtime_error {

@@ -1,11 +1,13 @@
 #include "load.hpp"
 
 #include "clock.hpp"
+#include "../stall.h"
 #include "connect.hpp"
 
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <utility>
 
 namespace net_load {
 
@@ -16,7 +18,10 @@ constexpr std::size_t scratch_bytes = std::size_t{64} * 1024;
 }  // namespace
 
 load::load(const options& settings)
-    : options_(settings), server_(resolve(settings)), scratch_(scratch_bytes) {
+    : options_(settings),
+      server_(resolve(settings)),
+      scratch_(scratch_bytes),
+      random_(settings.seed) {
   reserve_descriptors(settings.connections);
   if (settings.server_pid) {
     server_cpu_.emplace(*settings.server_pid);
@@ -50,7 +55,7 @@ void load::connect() {
   for (connection& peer : connections_) {
     epoll_.add(peer.descriptor(), EPOLLIN, peer.index());
   }
-  figures_.connections_opened = options_.connections;
+  figures_.connections_opened = open_ = options_.connections;
   figures_.connect_seconds =
       static_cast<double>(now_ns() - start_ns) / static_cast<double>(second_ns);
   loop_start_ns_ = last_progress_ns_ = now_ns();
@@ -58,17 +63,39 @@ void load::connect() {
 
 void load::loop() {
   issuing_ = true;
-  issue_everywhere(options_.depth);
+  draw_from(loop_start_ns_);
+  if (!arrivals_) {
+    issue_everywhere(options_.depth);
+  }
   exchange(loop_start_ns_ + to_ns(options_.warmup_seconds));
-  open_window();
+  open_window(options_.seconds);
   exchange(window_start_ns_ + to_ns(options_.seconds));
   close_window();
+  if (arrivals_) {
+    issue_due(window_end_ns_);  // what was due while this thread itself was kept waiting
+  }
   issuing_ = false;
-  exchange(now_ns() + to_ns(options_.timeout_seconds));
+  if (is_busy()) {
+    exchange(now_ns() + to_ns(options_.timeout_seconds));
+  }
+}
+
+void load::draw_from(std::uint64_t start_ns) {
+  if (options_.has_rate()) {
+    arrivals_.emplace(options_.rate_per_second, random_(), start_ns);
+    for (const connection& peer : connections_) {
+      idle_.push_back(peer.index());
+    }
+  } else if (options_.has_stalls()) {
+    const double each = options_.stalls_per_second / options_.connections;
+    for (unsigned i = 0; i < options_.connections; ++i) {
+      stalls_due_.emplace_back(each, random_(), start_ns);
+    }
+  }
 }
 
 void load::hold() {
-  open_window();
+  open_window(options_.timeout_seconds);
   issue_everywhere(1);
   exchange(window_start_ns_ + to_ns(options_.timeout_seconds));
   close_window();
@@ -77,9 +104,10 @@ void load::hold() {
   exchange(now_ns());
 }
 
-void load::open_window() {
+void load::open_window(double seconds) {
   measuring_ = true;
   window_start_ns_ = now_ns();
+  window_end_ns_ = window_start_ns_ + to_ns(seconds);
   window_start_cpu_ns_ = server_cpu_ ? server_cpu_->now_ns() : 0;
 }
 
@@ -95,8 +123,9 @@ void load::close_window() {
 
 void load::issue_everywhere(unsigned requests_each) {
   for (connection& peer : connections_) {
-    peer.issue(requests_each, now_ns());
-    outstanding_ += requests_each;
+    for (unsigned i = 0; i < requests_each; ++i) {
+      issue_next(peer, now_ns());
+    }
     send(peer);
   }
 }
@@ -105,15 +134,29 @@ void load::exchange(std::uint64_t deadline_ns) {
   std::uint64_t now = now_ns();
   do {
     const std::uint64_t progress_ns = last_progress_ns_ + second_ns;
-    for (const epoll_event& event :
-         epoll_.wait(milliseconds_until(now, std::min(deadline_ns, std::max(now, progress_ns))))) {
+    if (arrivals_ && issuing_) {
+      issue_due(std::min(now, deadline_ns));
+    }
+    for (const epoll_event& event : wait(now, std::min(deadline_ns, std::max(now, progress_ns)))) {
       serve(connections_[event.data.u32], event.events);
     }
     now = now_ns();
     if (now >= progress_ns) {
       show_progress(now);
     }
-  } while (now < deadline_ns && outstanding_ > 0);
+  } while (now < deadline_ns && is_busy());
+}
+
+bool load::is_busy() const noexcept {
+  return outstanding_ > 0 || (arrivals_ && open_ > 0 && (issuing_ || !backlog_.empty()));
+}
+
+std::span<const epoll_event> load::wait(std::uint64_t now, std::uint64_t until) {
+  if (!arrivals_ || !issuing_) {
+    return epoll_.wait(milliseconds_until(now, until));
+  }
+  until = std::min(until, arrivals_->next_ns());
+  return epoll_.wait_ns(until <= now ? 0 : until - now);
 }
 
 void load::serve(connection& peer, std::uint32_t events) {
@@ -134,21 +177,90 @@ void load::serve(connection& peer, std::uint32_t events) {
 
 void load::complete(connection& peer, unsigned requests) {
   const std::uint64_t now = now_ns();
-  for (unsigned i = 0; i < requests; ++i) {
-    const std::uint64_t issued_ns = peer.take_issue_time_ns();
-    if (measuring_) {
-      figures_.latency_ns.record(now - issued_ns);
-    }
-  }
-  if (measuring_) {
-    figures_.requests += requests;
-  }
   completed_ += requests;
   outstanding_ -= requests;
-  if (issuing_) {
-    peer.issue(requests, now);
-    outstanding_ += requests;
+  for (unsigned i = 0; i < requests; ++i) {
+    const request done = peer.take_completed();
+    const std::uint64_t latency_ns = now - done.due_ns;
+    if (done.marked && latency_ns < stall_ns) {
+      throw connection_failure(failure_kind::not_stalled,
+                               "connection " + std::to_string(peer.index()) +
+                                   ": a request that asked for 1 ms of CPU was answered after " +
+                                   std::to_string(latency_ns / 1000) +
+                                   " us; is the server's --stall the --size of here?");
+    }
+    count(done, latency_ns);
   }
+  if (arrivals_) {
+    if (backlog_.empty()) {
+      idle_.push_back(peer.index());
+    } else {
+      issue(peer, backlog_.front());
+      backlog_.pop_front();
+    }
+  } else if (issuing_) {
+    for (unsigned i = 0; i < requests; ++i) {
+      issue_next(peer, now);
+    }
+  }
+}
+
+void load::count(const request& done, std::uint64_t latency_ns) noexcept {
+  if (measuring_) {
+    ++figures_.requests;
+    figures_.stalls += done.marked ? 1 : 0;
+  }
+  const bool was_due_inside = done.due_ns >= window_start_ns_ && done.due_ns < window_end_ns_;
+  if (arrivals_ ? window_start_ns_ != 0 && was_due_inside : measuring_) {
+    figures_.latency_ns.record(latency_ns);
+    if (!done.marked) {
+      figures_.unmarked_ns.record(latency_ns);
+    }
+  }
+}
+
+void load::issue(connection& peer, request next) {
+  if (arrivals_ && measuring_ && next.due_ns >= window_start_ns_) {
+    const std::uint64_t now = now_ns();
+    figures_.lateness_ns.record(now > next.due_ns ? now - next.due_ns : 0);
+  }
+  peer.issue(next);
+  ++outstanding_;
+}
+
+void load::issue_next(connection& peer, std::uint64_t now) {
+  bool marked = false;
+  if (!stalls_due_.empty() && stalls_due_[peer.index()].next_ns() <= now) {
+    stalls_due_[peer.index()].advance();
+    marked = true;
+  }
+  issue(peer, {now, marked});
+}
+
+void load::issue_due(std::uint64_t until) {
+  std::bernoulli_distribution asks_for_stall(options_.stalls_per_second / options_.rate_per_second);
+  while (arrivals_->next_ns() < until) {
+    const request next{arrivals_->next_ns(), asks_for_stall(random_)};
+    arrivals_->advance();
+    if (connection* const peer = draw_idle()) {
+      issue(*peer, next);
+      send(*peer);
+    } else {
+      backlog_.push_back(next);
+    }
+  }
+}
+
+connection* load::draw_idle() {
+  while (!idle_.empty()) {
+    std::swap(idle_[random_() % idle_.size()], idle_.back());
+    connection& drawn = connections_[idle_.back()];
+    idle_.pop_back();
+    if (drawn.open()) {
+      return &drawn;
+    }
+  }
+  return nullptr;
 }
 
 void load::send(connection& peer) {
@@ -169,6 +281,7 @@ void load::drop(connection& peer, const connection_failure& failure) {
   figures_.failures.add(failure);
   outstanding_ -= peer.outstanding();
   peer.close();
+  --open_;
 }
 
 void load::drop_unanswered() {

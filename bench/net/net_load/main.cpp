@@ -1,4 +1,4 @@
-// net_load: a closed-loop load generator for echo servers that checks every byte.
+// net_load: a load generator for echo servers, in a closed or an open loop, that checks every byte.
 #include "failure.hpp"
 #include "load.hpp"
 #include "options.hpp"

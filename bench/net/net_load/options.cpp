@@ -8,8 +8,8 @@ namespace net_load {
 
 std::optional<int> parse_options(int argc, char** argv, options& parsed) {
   CLI::App app{
-      "Closed-loop load for an echo server: every byte that comes back is compared with what was "
-      "sent.\n"
+      "Load for an echo server, in a closed or an open loop: every byte that comes back is compared "
+      "with what was sent.\n"
       "Exit code: 0 all well, 1 the server misbehaved or is not there, 2 bad usage."};
   const std::map<std::string, load_mode> modes{{"loop", load_mode::loop},
                                                {"hold", load_mode::hold}};
@@ -31,9 +31,19 @@ std::optional<int> parse_options(int argc, char** argv, options& parsed) {
   app.add_option("--size", parsed.size_bytes, "bytes in a request")
       ->capture_default_str()
       ->check(CLI::Range(1, 64 << 20));
-  app.add_option("--depth", parsed.depth, "requests in flight on each connection")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 65536));
+  const auto* depth = app.add_option("--depth", parsed.depth, "requests in flight on each connection")
+                          ->capture_default_str()
+                          ->check(CLI::Range(1, 65536));
+  const auto* rate =
+      app.add_option("--rate", parsed.rate_per_second,
+                     "open loop: so many requests a second, all connections together, at times "
+                     "drawn in advance (Poisson); latencies count from those times, however late "
+                     "the request can be sent. One in flight on each connection")
+          ->check(CLI::Range(1.0, 1e7));
+  app.add_option("--stalls", parsed.stalls_per_second,
+                 "so many requests a second, all connections together, ask the server for 1 ms of "
+                 "CPU: for a server with --stall")
+      ->check(CLI::Range(0.01, 1e6));
   app.add_option("--seconds", parsed.seconds, "length of the measured window")
       ->capture_default_str()
       ->check(CLI::Range(0.01, 86400.0));
@@ -56,6 +66,15 @@ std::optional<int> parse_options(int argc, char** argv, options& parsed) {
           ->check(CLI::PositiveNumber);
   try {
     app.parse(argc, argv);
+    if (rate->count() > 0 && depth->count() > 0) {
+      throw CLI::ValidationError("--rate", "an open loop has no --depth");
+    }
+    if (parsed.mode == load_mode::hold && (parsed.has_rate() || parsed.has_stalls())) {
+      throw CLI::ValidationError("--mode hold", "has no --rate and no --stalls");
+    }
+    if (rate->count() > 0 && parsed.stalls_per_second > parsed.rate_per_second) {
+      throw CLI::ValidationError("--stalls", "are more than the requests of --rate");
+    }
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }

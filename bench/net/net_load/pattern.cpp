@@ -1,5 +1,7 @@
 #include "pattern.hpp"
 
+#include "../stall.h"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -37,9 +39,10 @@ void fill_request(std::uint64_t request_key, std::uint64_t offset,
 }  // namespace
 
 pattern::pattern(std::uint64_t seed, std::uint64_t connection,
-                 std::uint64_t request_size_bytes) noexcept
+                 std::uint64_t request_size_bytes, bool room_for_marks) noexcept
     : key_(mix(mix(seed + golden) + connection * golden)),
-      request_size_bytes_(request_size_bytes) {}
+      request_size_bytes_(request_size_bytes),
+      room_for_marks_(room_for_marks) {}
 
 void pattern::fill(std::uint64_t position, std::span<std::byte> out) const noexcept {
   while (!out.empty()) {
@@ -47,6 +50,9 @@ void pattern::fill(std::uint64_t position, std::span<std::byte> out) const noexc
     const std::uint64_t offset = position % request_size_bytes_;
     const std::size_t count = std::min<std::uint64_t>(request_size_bytes_ - offset, out.size());
     fill_request(mix(key_ ^ (request * golden)), offset, out.first(count));
+    if (room_for_marks_ && offset == 0) {
+      out[0] &= ~std::byte{stall_mark};
+    }
     position += count;
     out = out.subspan(count);
   }

@@ -2,7 +2,8 @@
 //
 // Nothing that was sent is kept: a piece that went out partly, or came back in pieces, is made
 // again from its position in the stream. So a byte that is lost, doubled, swapped between requests
-// or between connections shows.
+// or between connections shows. For the stalled load the lowest bit of each request's first byte is 0:
+// the connection puts the mark there (../stall.h).
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@ namespace net_load {
 
 class pattern {
 public:
-  pattern(std::uint64_t seed, std::uint64_t connection, std::uint64_t request_size_bytes) noexcept;
+  pattern(std::uint64_t seed, std::uint64_t connection, std::uint64_t request_size_bytes,
+          bool room_for_marks) noexcept;
 
   /// Writes the stream's bytes from `position` on into `out`.
   void fill(std::uint64_t position, std::span<std::byte> out) const noexcept;
@@ -27,6 +29,7 @@ public:
 private:
   std::uint64_t key_;
   std::uint64_t request_size_bytes_;
+  bool room_for_marks_;
 };
 
 }  // namespace net_load
