@@ -15,6 +15,7 @@ NAMES = {
     "go_default": "Go, all CPUs",
     "raw_context": "raw switch",
     "raw_epoll": "raw epoll",
+    "raw_epoll_per_core": "raw epoll, a loop per core",
     "raw_uring": "raw io_uring",
     "raw_uring_multishot": "io_uring, multishot",
     "std_mutex": "std::mutex",
@@ -40,7 +41,9 @@ def is_ours(who):
 
 @dataclass
 class Target:
-    """What a figure is to hold: at most `of_floor` × the floor, `of_peer` × a peer, or `at_most`."""
+    """What a figure is to hold: at most `of_floor` × the floor, `of_peer` × a peer, or `at_most`.
+
+    Where higher is better: at least `of_floor` × the floor."""
 
     text: str
     of_floor: float = None
@@ -91,7 +94,12 @@ class Row:
         checks = []
         if self.target.of_floor is not None:
             ratio = self.ratio_to(self.floor_names)
-            checks.append(None if ratio is None else round(ratio, 2) <= self.target.of_floor)
+            if ratio is None:
+                checks.append(None)
+            elif self.higher_is_better:
+                checks.append(round(ratio, 2) >= self.target.of_floor)
+            else:
+                checks.append(round(ratio, 2) <= self.target.of_floor)
         if self.target.of_peer is not None:
             who, factor = self.target.of_peer
             checks.append(None if who not in self.values else ours <= factor * self.values[who])
@@ -230,6 +238,10 @@ def self_test():
     assert Row("f", "ns", {"go": 3.0}, Target("t", at_most=5)).held() is None
     more = Row("f", "/s", {"raw_a": 100.0, "aramid": 90.0}, higher_is_better=True)
     assert more.ratio_to(more.floor_names) == 0.9
+    more.target = Target("t", of_floor=0.9)
+    assert more.held() is True
+    more.target = Target("t", of_floor=1.01)
+    assert more.held() is False
     lines = summary_table([row, Row("g", "ns", {"go": 3.0})]).splitlines()
     assert len(lines) == 4 and all(line.count("|") == 9 for line in lines)
     row.instructions = {"raw_context": 46.2, "boost_fiber": 1309.3, "aramid": 182.2}

@@ -61,7 +61,18 @@ void load::connect() {
   loop_start_ns_ = last_progress_ns_ = now_ns();
 }
 
+void load::greet() {
+  for (connection& peer : connections_) {
+    issue(peer, {now_ns(), false});
+    send(peer);
+  }
+  exchange(now_ns() + to_ns(options_.timeout_seconds));
+  drop_unanswered();
+  loop_start_ns_ = last_progress_ns_ = now_ns();
+}
+
 void load::loop() {
+  greet();
   issuing_ = true;
   draw_from(loop_start_ns_);
   if (!arrivals_) {

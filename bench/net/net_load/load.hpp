@@ -1,9 +1,11 @@
 // The load itself: opens the connections and keeps them busy, on one thread with one epoll.
 //
 //   1. connect   all connections (connect.hpp)
-//   2. warm up   the loop runs, nothing is counted
-//   3. window    the same loop, counted; the server's CPU clock is read at both ends
-//   4. drain     nothing new is issued; every answer still due must come within the timeout
+//   2. greet     one round trip on each: the kernel connects what the server has yet to accept, and one that
+//                accepts in between its work would have the last of them wait for seconds
+//   3. warm up   the loop runs, nothing is counted
+//   4. window    the same loop, counted; the server's CPU clock is read at both ends
+//   5. drain     nothing new is issued; every answer still due must come within the timeout
 //
 // Mode hold has one round trip on each connection as its window, and closes nothing before the last
 // has come back. A connection that fails is counted and dropped; the others go on. Every phase is
@@ -67,6 +69,7 @@ public:
 
 private:
   void connect();
+  void greet();
   void loop();
   void hold();
 
