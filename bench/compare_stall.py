@@ -32,6 +32,7 @@ from compare_report import Row, Target, display_name, table, with_unit
 REQUEST_BYTES = 64
 OFFERED = (0.16, 0.64, 1.60)  # of one core
 OPEN_RATE = 5_000  # requests a second
+DRAIN_SECONDS = 40  # for what a machine that is busy with something else has let pile up
 CLOSED, OPEN = "closed", "open"
 CONNECTIONS = {CLOSED: 256, OPEN: 512}
 
@@ -74,7 +75,8 @@ def run_at_once():
 
 
 def run_load(net_load, running, case, seconds, first):
-    words = f"--port {running.port} --seconds {seconds} --warmup 0.3 --json --quiet {case.words()}"
+    words = f"--port {running.port} --seconds {seconds} --warmup 0.3 --json --quiet"
+    words += f" --timeout {DRAIN_SECONDS} {case.words()}"
     done = subprocess.run(
         [net_load, "--server-pid", str(running.process.pid), *words.split()],
         capture_output=True,
