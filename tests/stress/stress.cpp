@@ -32,6 +32,8 @@
 #include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 
+#include "dice.hpp"
+
 using namespace aramid;
 using namespace std::chrono_literals;
 
@@ -43,18 +45,6 @@ constexpr int depth_limit = 2;
 #else
 constexpr int depth_limit = 4;
 #endif
-
-/// Each actor has one of its own, made from its maker's.
-class dice {
-public:
-  explicit dice(std::uint64_t seed) : engine_(seed) {}
-  int below(int limit) { return static_cast<int>(engine_() % static_cast<std::uint64_t>(limit)); }
-  std::uint64_t seed() { return engine_(); }
-  std::chrono::microseconds a_while() { return std::chrono::microseconds(below(300)); }
-
-private:
-  std::mt19937_64 engine_;
-};
 
 constexpr std::ptrdiff_t permit_count = 3;
 
