@@ -51,8 +51,8 @@ constexpr int actor_count = 24, standing_count = 4;
 constexpr std::size_t connections_most = 20;  // of fewer than may come, so that some wait in the kernel
 
 // An allocator keeps pages, the pools of the runtime keep as many stacks as were ever in use at once, and a crowd in which more happens at once than
-// ever before asks for more of both. A leak of 100 bytes a connection is five times this after ten minutes.
-constexpr std::uint64_t heap_growth_kib = 1024, resident_growth_kib = 16 * 1024;
+// ever before asks for more of both. A leak of 100 bytes a connection is ten times this after ten minutes.
+constexpr std::uint64_t heap_growth_kib = 512, resident_growth_kib = 16 * 1024;
 
 struct header {
   std::uint64_t key, check, server_seed;
@@ -291,13 +291,15 @@ void get_a_signal(stage&, dice& d) {
   disturb(d, [&] { signals.wait(); });
 }
 
-/// Connections are a budget, and no more than this: the kernel keeps the port of each that was closed in order for a minute, and there are 28,000 for
-/// the whole machine, also for those who are not soaking.
+/// Connections are a budget: the kernel keeps the port of each that was closed in order for a minute, and there are 28,000 for the whole machine, also for
+/// those who are not soaking.
 class ports {
 public:
+  explicit ports(double seconds) : a_second_(std::max(100.0, 4000 / seconds)) {}
+
   bool take(int count) {
     const std::chrono::duration<double> passed = clock::now() - start_;
-    const double available = at_first + a_second * passed.count();
+    const double available = a_second_ * (1 + passed.count());
     std::uint64_t used = used_;
     while (static_cast<double>(used) + count <= available) {
       if (used_.compare_exchange_weak(used, used + static_cast<std::uint64_t>(count))) {
@@ -308,7 +310,7 @@ public:
   }
 
 private:
-  static constexpr double at_first = 4000, a_second = 100;
+  const double a_second_;
   const time_point start_ = clock::now();
   std::atomic<std::uint64_t> used_{0};
 };
@@ -358,7 +360,7 @@ std::vector<driver*> find_drivers(unsigned workers) {
 
 class soaking {
 public:
-  soaking(std::uint64_t seed, double seconds) : dice_(seed), seconds_(seconds) {}
+  soaking(std::uint64_t seed, double seconds) : budget_(seconds), dice_(seed), seconds_(seconds) {}
 
   bool run(const std::string& wanted_driver) {
     std::string directory = "soak.XXXXXX";
@@ -435,7 +437,10 @@ private:
     }
     this_fiber::sleep_for(time);
     s_.over = true;
-    actors.join();
+    if (!try_with_timeout(5s, [&] { actors.join(); })) {
+      std::cout << "soak: five seconds after the end of a round there are still\n" << dump_fibers() << std::endl;
+      actors.join();
+    }
   }
 
   [[nodiscard]] resources sample() const {
