@@ -62,7 +62,8 @@ void write_direction(io::tcp_stream& stream, direction& out, const pattern& byte
     std::size_t count = 0;
     ~counting() { out.written += count; }
   };
-  for (std::uint64_t left = static_cast<std::uint64_t>(d.below(300'000)) >> d.below(12); left > 0;) {
+  // Not so many steps that a conversation takes seconds.
+  for (std::uint64_t left = std::min(static_cast<std::uint64_t>(d.below(300'000)) >> d.below(12), 200 * buffer.size()); left > 0;) {
     const std::span<std::byte> some = std::span(buffer).first(std::min<std::uint64_t>(left, buffer.size()));
     bytes.fill(some, out.written);
     std::error_code ec;
@@ -81,7 +82,7 @@ void write_direction(io::tcp_stream& stream, direction& out, const pattern& byte
 
 /// Reads to the end, or `most` bytes.
 void read_direction(io::tcp_stream& stream, direction& in, const pattern& bytes, std::uint64_t most, dice& d) {
-  std::vector<std::byte> buffer(static_cast<std::size_t>(1 + d.below(20'000)));
+  std::vector<std::byte> buffer(static_cast<std::size_t>(1'000 + d.below(20'000)));
   bool may_want_all = true, broken = false;
   while (in.read < most) {
     const bool exactly = may_want_all && d.below(3) == 0;

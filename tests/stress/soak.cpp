@@ -437,8 +437,8 @@ private:
     }
     this_fiber::sleep_for(time);
     s_.over = true;
-    if (!try_with_timeout(5s, [&] { actors.join(); })) {
-      std::cout << "soak: five seconds after the end of a round there are still\n" << dump_fibers() << std::endl;
+    if (!try_with_timeout(2s, [&] { actors.join(); })) {
+      std::cout << "soak: two seconds after the end of a round there are still\n" << dump_fibers() << std::endl;
       actors.join();
     }
   }
