@@ -408,10 +408,10 @@ private:
     print(0, first);
     const double round = std::clamp(seconds_ / 15, 0.5, 30.0), warm_up = std::min(seconds_ / 5, 60.0);
     resources warm;
-    for (bool is_warm = false; passed() < seconds_ && verdict::good();) {
+    for (bool is_warm = false, is_over = false; !is_over && verdict::good();) {
       play(std::chrono::duration<double>(round));
-      const bool last = passed() >= seconds_;
-      const resources now = rest(&first, last);
+      is_over = passed() >= seconds_;
+      const resources now = rest(&first, is_over);
       print(passed(), now);
       if (is_warm) {
         compare_memory(warm, now);
