@@ -98,6 +98,7 @@ private:
   void unregister() noexcept;
 
   std::atomic<std::uint64_t> state_{0};  // everybody
+  std::atomic<bool> reset_{false};       // a reader or a writer
   const runtime_ref home_;
   const int fd_;
   const kind kind_;
@@ -129,6 +130,11 @@ public:
   [[nodiscard]] bool closing() const noexcept { return !descriptor_.is_open(); }
 
   [[nodiscard]] int fd() const noexcept { return descriptor_.fd_; }
+
+  /// That a peer has reset the connection: the kernel says so once, to a reader or to a writer, and from then on a reader meets what looks like an end
+  /// of stream.
+  void note_reset() noexcept { descriptor_.reset_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool was_reset() const noexcept { return descriptor_.reset_.load(std::memory_order_relaxed); }
 
   /// `perform` for the descriptor's owner; `op` must name this use's descriptor.
   /// Suspends, Cancels, Returns, Throws: as `perform`.

@@ -65,22 +65,30 @@ void put_back(stream_socket& socket, std::span<const std::byte> bytes) {
   socket.unread.insert(socket.unread.begin(), bytes.begin(), bytes.end());
 }
 
-std::size_t received(const descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
+std::size_t received(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
   if (result > 0) {
     return static_cast<std::size_t>(result);
+  }
+  if (result == -ECONNRESET) {
+    user.note_reset();
   }
   // A close of ours looks like an end of stream to the kernel.
   if (user.closing()) {
     ec = io::errc::closed;
   } else if (result < 0) {
     ec = system_error_of(result);
+  } else if (user.was_reset()) {
+    ec = system_error_of(-ECONNRESET);
   }
   return 0;
 }
 
-std::size_t sent(const descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
+std::size_t sent(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
   if (result >= 0) {
     return static_cast<std::size_t>(result);
+  }
+  if (result == -ECONNRESET) {
+    user.note_reset();
   }
   ec = user.closing() ? std::error_code(io::errc::closed) : system_error_of(result);
   return 0;

@@ -83,10 +83,10 @@ std::size_t take_unread(stream_socket& socket, std::span<std::byte> buffer) noex
 void put_back(stream_socket& socket, std::span<const std::byte> bytes);
 
 /// What one receive by `user` comes to. Returns: bytes; 0 with `ec` clear at end of stream.
-std::size_t received(const descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
+std::size_t received(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
 
 /// The same of one send.
-std::size_t sent(const descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
+std::size_t sent(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
 
 /// One receive.
 std::size_t receive_once(descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec);
