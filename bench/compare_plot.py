@@ -116,14 +116,16 @@ def draw_block(row, left, top):
 
 
 def split_in_columns(rows):
-    """Small figures left and echo right; figures of one kind are halved by height."""
+    """Small figures, echo, files, from the left; figures of one kind are halved by height."""
     columns = [
         [row for row in rows if row.group == "micro"],
         [row for row in rows if row.group == "net"],
+        [row for row in rows if row.group == "files"],
     ]
-    if all(columns):
+    columns = [column for column in columns if column]
+    if len(columns) > 1:
         return columns
-    rows = columns[0] or columns[1]
+    (rows,) = columns
     half = sum(map(block_height, rows)) / 2
     left, used = [], 0
     while len(left) < len(rows) and used < half:
@@ -196,8 +198,11 @@ def self_test():
             Target("≤ 3 ns", at_most=3),
         ),
         Row("no value of ours", "us", {"go": 3.0}, group="net"),
+        Row("a read", "ns", {"raw_x": 3.0, "aramid": 2.0}, group="files"),
     ]
     svg = draw(rows, "machine")
     minidom.parseString(svg)
-    assert "a &lt; b &amp; c" in svg and svg.count("<rect") == 3 + 3 and svg.count(" Z") == 1
+    assert [len(column) for column in split_in_columns(rows)] == [1, 1, 1]
+    assert [len(column) for column in split_in_columns([rows[0]] * 2)] == [1, 1]
+    assert "a &lt; b &amp; c" in svg and svg.count("<rect") == 3 + 5 and svg.count(" Z") == 1
     minidom.parseString(draw(rows[:1], "machine"))

@@ -16,6 +16,10 @@ NAMES = {
     "raw_context": "raw switch",
     "raw_epoll": "raw epoll",
     "raw_epoll_per_core": "raw epoll, a loop per core",
+    "raw_fio_pread": "fio, pread",
+    "raw_fio_pread_default": "fio, pread, all CPUs",
+    "raw_fio_uring": "fio, io_uring",
+    "raw_fio_uring_default": "fio, io_uring, all CPUs",
     "raw_uring": "raw io_uring",
     "raw_uring_multishot": "io_uring, multishot",
     "std_mutex": "std::mutex",
@@ -206,6 +210,28 @@ def echo_table(results):
     return table(
         ["connections", "server", "requests/s", "p50", "p99", "p99.9", "server CPU a request"],
         ["--:", "---", "--:", "--:", "--:", "--:", "--:"],
+        cells,
+    )
+
+
+def file_table(results, places):
+    """`results`: (place, depth, who) -> measurements of compare_file; `places`: place -> label."""
+    cells = []
+    for (place, depth, who), figures in results.items():
+        cells.append(
+            [
+                places[place],
+                str(depth),
+                display_name(who),
+                with_unit(figures["rate"], "/s"),
+                with_unit(figures["cpu"], "us"),
+                with_unit(figures["p50"], "us"),
+                with_unit(figures["p99"], "us"),
+            ]
+        )
+    return table(
+        ["file", "depth", "reader", "reads/s", "CPU a read", "p50", "p99"],
+        ["---", "--:", "---", "--:", "--:", "--:", "--:"],
         cells,
     )
 

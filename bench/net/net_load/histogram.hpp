@@ -17,6 +17,16 @@ public:
     max_ = value > max_ ? value : max_;
   }
 
+  /// Takes in what another one has recorded.
+  void add(const histogram& other) noexcept {
+    for (std::size_t bucket = 0; bucket < counts_.size(); ++bucket) {
+      counts_[bucket] += other.counts_[bucket];
+    }
+    total_ += other.total_;
+    sum_ += other.sum_;
+    max_ = other.max_ > max_ ? other.max_ : max_;
+  }
+
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
   [[nodiscard]] double mean() const noexcept;
 
