@@ -21,10 +21,15 @@ std::uint64_t kernel_offset(const file_state& state, std::uint64_t offset,
   return state.seekable ? offset + done : stream_offset;
 }
 
-/// -EAGAIN: not in the cache.
-ssize_t read_cached(int fd, std::span<std::byte> buffer, std::uint64_t offset) noexcept {
+/// Whether `fd` is a file of tmpfs or hugetlbfs: those are the ones that have seals (man fcntl). Not fstatfs, which asks the server of a
+/// network file system.
+bool is_memory(int fd) noexcept { return ::fcntl(fd, F_GET_SEALS) >= 0; }
+
+/// Without waiting for a device. -EAGAIN: not in the cache.
+ssize_t read_now(const file_state& state, int fd, std::span<std::byte> buffer, std::uint64_t offset) noexcept {
   const iovec part{buffer.data(), std::min(buffer.size(), max_transfer_bytes)};
-  const ssize_t result = ::preadv2(fd, &part, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  const auto at = static_cast<off_t>(offset);
+  const ssize_t result = state.in_memory ? ::pread(fd, part.iov_base, part.iov_len, at) : ::preadv2(fd, &part, 1, at, RWF_NOWAIT);
   return result >= 0 ? result : -errno;
 }
 
@@ -38,7 +43,8 @@ file_state::file_state(int fd, runtime_ref home) noexcept
   const bool known = ::fstat(fd, &info) == 0;
   const bool has_pages = known && (S_ISREG(info.st_mode) || S_ISBLK(info.st_mode));
   seekable = has_pages || ::lseek(fd, 0, SEEK_CUR) >= 0;
-  try_cache.store(has_pages && flags >= 0 && (flags & O_DIRECT) == 0, std::memory_order_relaxed);
+  in_memory = has_pages && is_memory(fd);
+  try_cache.store(in_memory || (has_pages && flags >= 0 && (flags & O_DIRECT) == 0), std::memory_order_relaxed);
 }
 
 std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t offset,
@@ -46,7 +52,7 @@ std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t of
   std::int64_t result = -EAGAIN;
   if (state.try_cache.load(std::memory_order_relaxed)) {
     enter_wait();
-    result = read_cached(user.fd(), buffer, offset);
+    result = read_now(state, user.fd(), buffer, offset);
     if (result >= 0) {
       count_ready();
       return static_cast<std::size_t>(result);
@@ -75,7 +81,7 @@ void write_fully(file_state& state, descriptor_user& user, std::uint64_t offset,
     op.address = const_cast<std::byte*>(rest.data());
     op.length = static_cast<std::uint32_t>(std::min(rest.size(), max_transfer_bytes));
     op.offset = kernel_offset(state, offset, written);
-    const std::int32_t result = user.perform(op);
+      const std::int32_t result = user.perform(op);
     if (result < 0) {
       ec = user.closing() ? std::error_code(io::errc::closed) : system_error_of(result);
       return;

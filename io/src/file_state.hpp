@@ -4,6 +4,10 @@
 // -EAGAIN; then the driver. Not for O_DIRECT, where the call would wait for the device, nor for
 // what is no regular file or block device; and a file system that does not know the flag is asked
 // once.
+//
+// A file of tmpfs (memfd_create, /dev/shm, many a /tmp) is memory and has no device to wait for, but its file system does not know the
+// flag, so the ring would give each read to a kernel thread: 7.6 µs instead of 1.1. It is read by a plain pread. What has been
+// swapped out is waited for by the whole worker, as it is when a fiber touches any other memory of the program's.
 #pragma once
 
 #include <atomic>
@@ -20,12 +24,13 @@
 namespace aramid::inline v0::detail {
 
 struct file_state {
-  /// Asks the kernel what `fd` is: two calls that do not wait.
+  /// Asks the kernel what `fd` is: three calls that do not wait.
   file_state(int fd, runtime_ref home) noexcept;
 
   descriptor handle;
   bool appends = false;
   bool seekable = false;
+  bool in_memory = false;              // the whole file is, always
   std::atomic<bool> try_cache{false};  // relaxed everywhere: a hint
   std::uint64_t position = 0;          // who is the descriptor's `reader`
 };

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -249,6 +250,37 @@ TEST_P(file_io, uncached_data_come_through_the_ring) {
     std::vector<std::byte> back(total);
     EXPECT_EQ(f.read_at(0, back), total);
     EXPECT_TRUE(back == pattern(total));
+  });
+}
+
+TEST_P(file_io, a_file_that_is_memory_is_read_without_the_driver) {
+  run([&] {
+    constexpr std::size_t total = (std::size_t{1} << 20) + 123;
+    file f = file::adopt(::memfd_create("aramid-file-test", MFD_CLOEXEC));
+    ASSERT_TRUE(f.is_open());
+    f.write_all(pattern(total));
+    const std::uint64_t before = stats().submissions;
+    std::vector<std::byte> back(total + 1);
+    EXPECT_EQ(f.read_at(0, back), total);
+    back.pop_back();
+    EXPECT_TRUE(back == pattern(total));
+    std::array<std::byte, 8> buffer;
+    f.seek(total - 3);
+    EXPECT_EQ(f.read_some(buffer), 3U);
+    EXPECT_EQ(f.read_some(buffer), 0U);
+    EXPECT_EQ(stats().submissions, before);
+  });
+}
+
+TEST_P(file_io, a_file_that_is_memory_and_cannot_be_read_says_so) {
+  run([&] {
+    const int both = ::memfd_create("aramid-file-test", MFD_CLOEXEC);
+    const file f = file::adopt(both);
+    file only_to_write = file::open("/proc/self/fd/" + std::to_string(both), {.read = false, .write = true});
+    std::array<std::byte, 8> buffer;
+    std::error_code ec;
+    EXPECT_EQ(only_to_write.read_at(0, buffer, ec), 0U);
+    EXPECT_EQ(ec, std::errc::bad_file_descriptor);
   });
 }
 
