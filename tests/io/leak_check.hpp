@@ -16,6 +16,8 @@
 
 #include <aramid/run.hpp>
 
+#include "tests/runtime/warm_thread.hpp"
+
 namespace aramid::test {
 
 struct process_state {
@@ -58,14 +60,7 @@ inline process_state look_at_process() {
 class leak_check : public ::testing::Test {
 protected:
   void SetUp() override {
-    // ThreadSanitizer starts a thread of its own with the first one of ours.
-    pid_t warm = 0;
-    std::thread([&] { warm = ::gettid(); }).join();
-    // A joined thread may still be listed for a moment, here too, and must not be counted.
-    const std::string listed = "/proc/self/task/" + std::to_string(warm);
-    while (::access(listed.c_str(), F_OK) == 0) {
-      std::this_thread::yield();
-    }
+    warm_up_threads();
     before_ = look_at_process();
   }
 

@@ -11,13 +11,14 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <aramid/fiber.hpp>
 #include <aramid/run.hpp>
+
+#include "tests/runtime/warm_thread.hpp"
 
 namespace aramid::test {
 
@@ -69,10 +70,9 @@ protected:
   }
 
 private:
-  /// A sanitizer may start a thread of its own with the first thread of the program.
   static process_census take_warm() {
     static const bool warm = [] {
-      std::thread([] {}).join();
+      warm_up_threads();
       return true;
     }();
     (void)warm;
