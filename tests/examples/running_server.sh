@@ -8,6 +8,7 @@ fail() {
 
 # start <command...>: starts a server, and waits until it listens. Sets pid and port.
 start() {
+  : >"$log"  # before the server opens it, which may be after we look
   set -m # or bash would start the server with SIGINT ignored
   "$@" >"$log" 2>&1 &
   pid=$!
