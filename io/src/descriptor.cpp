@@ -43,12 +43,35 @@ descriptor_user::~descriptor_user() {
       next_->link_ = link_;
     }
   }
-  const std::uint64_t left = descriptor_.state_.fetch_sub(mark_) - mark_;
-  if ((left & descriptor::draining) != 0 && left < descriptor::one_user) {
+  std::uint64_t state = descriptor_.state_.load();
+  const std::uint64_t off = (mark_ & descriptor::writing) != 0 ? descriptor::reader_waits : 0;
+  while (!descriptor_.state_.compare_exchange_weak(state, (state - mark_) & ~off)) {
+  }
+  const std::uint64_t left = state - mark_;
+  if (ARAMID_UNLIKELY((state & off) != 0)) {
+    unpark(park_token(descriptor_.reader_));
+  } else if ((left & descriptor::draining) != 0 && left < descriptor::one_user) {
     // The closer waits for exactly this, so the descriptor is still there for the argument, and
     // perhaps not after.
     unpark(park_token(descriptor_.closer_));
   }
+}
+
+void descriptor_user::wait_for_writer() noexcept {
+  // A forked child shares the socket, but its parent's writer does not leave here.
+  if (descriptor_.home_.of_another_process()) {
+    return;
+  }
+  parker wait(cancellable::no, {who_});
+  descriptor_.reader_ = wait.token();
+  std::uint64_t state = descriptor_.state_.load();
+  do {
+    if ((state & descriptor::writing) == 0) {
+      (void)wait.abandon();
+      return;
+    }
+  } while (!descriptor_.state_.compare_exchange_weak(state, state | descriptor::reader_waits));
+  wait.park();
 }
 
 std::int32_t descriptor_user::perform(operation& op, time_point deadline) {

@@ -7,7 +7,7 @@
 //              `descriptor_user` first: one exchange that counts it in `state_`, unless the
 //              descriptor is closing. Readers and writers that must be alone of their kind set
 //              their bit in the same exchange.
-//           2. When the call or operation is over, one subtraction counts it out.
+//           2. When the call or operation is over, one exchange counts it out.
 //   Close:  1. Set `closing`. Whoever finds it set already has nothing to do. From here on nobody
 //              becomes a user.
 //           2. If there are users, end what they wait for: shutdown(2) for a socket, which wakes
@@ -19,6 +19,10 @@
 //              who finds `draining` set when it counts itself out and wakes the closer. Shielded
 //              from cancellation (law 1).
 //           4. close(2).
+//   Writer: A reader that has to know what the writer of the moment is told (stream_socket.hpp, "The end") waits for it to leave:
+//           1. It publishes its token and then sets `reader_waits`, by a compare-exchange that fails if there is no writer.
+//           2. The writer takes that bit off in the exchange that counts it out, and then wakes the reader. Whoever took it off is the
+//              only one to wake, and nothing else ends that wait, so reader and descriptor are still there.
 //
 // There is one descriptor object per open descriptor, and it is never used for another one: the
 // object is the generation that the hazard table asks for. It lives as long as the stream, listener
@@ -84,13 +88,14 @@ public:
 private:
   friend class descriptor_user;
 
-  // state_: two bits for the close, two for users who must be alone of their kind, and the number
-  // of users.
+  // state_: two bits for the close, two for users who must be alone of their kind, one for the wait of the one for the other, and
+  // the number of users.
   static constexpr std::uint64_t closing = 1;
   static constexpr std::uint64_t draining = 2;
   static constexpr std::uint64_t reading = 4;
   static constexpr std::uint64_t writing = 8;
-  static constexpr std::uint64_t one_user = 16;
+  static constexpr std::uint64_t reader_waits = 16;
+  static constexpr std::uint64_t one_user = 32;
 
   void end_waits() noexcept;
   void wait_for_users() noexcept;
@@ -107,6 +112,7 @@ private:
   descriptor_user* watched_ = nullptr;  // under watch_lock_: the users whose wait a close must end
   park_token
       closer_;  // the closer, before it sets `draining`; the last user, after it has seen that
+  park_token reader_;  // the reader, before it sets `reader_waits`; the writer, after it has taken that off
 };
 
 /// How a user shares the descriptor with others.
@@ -135,6 +141,13 @@ public:
   /// of stream.
   void note_reset() noexcept { descriptor_.reset_.store(true, std::memory_order_relaxed); }
   [[nodiscard]] bool was_reset() const noexcept { return descriptor_.reset_.load(std::memory_order_relaxed); }
+
+  /// Whether there is a writer at the moment. What one noted that has left is seen by who sees that it has left.
+  [[nodiscard]] bool has_writer() const noexcept { return (descriptor_.state_.load() & descriptor::writing) != 0; }
+
+  /// Waits until the writer of the moment, if there is one, has left. For the reader, when nothing that the writer waits for can be long in coming.
+  /// Suspends: until then. Cancels: never.
+  void wait_for_writer() noexcept;
 
   /// `perform` for the descriptor's owner; `op` must name this use's descriptor.
   /// Suspends, Cancels, Returns, Throws: as `perform`.

@@ -14,6 +14,7 @@
 #include <aramid/driver.hpp>
 
 #include "calls.hpp"
+#include "epoll/attempt.hpp"
 #include "operation.hpp"
 #include "uring/lent_buffers.hpp"
 
@@ -65,6 +66,21 @@ void put_back(stream_socket& socket, std::span<const std::byte> bytes) {
   socket.unread.insert(socket.unread.begin(), bytes.begin(), bytes.end());
 }
 
+namespace {
+
+/// Whether nothing comes nor goes any more, not even what has been sent: then nobody waits for it long.
+bool is_dead(int fd) noexcept { return (poll_now(fd, 0) & POLLHUP) != 0; }
+
+/// At the end of the stream. stream_socket.hpp, "The end".
+bool ended_by_reset(descriptor_user& reader) noexcept {
+  if (ARAMID_UNLIKELY(reader.has_writer()) && !reader.was_reset() && is_dead(reader.fd())) {
+    reader.wait_for_writer();
+  }
+  return reader.was_reset();
+}
+
+}  // namespace
+
 std::size_t received(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
   if (result > 0) {
     return static_cast<std::size_t>(result);
@@ -77,7 +93,7 @@ std::size_t received(descriptor_user& user, std::int32_t result, std::error_code
     ec = io::errc::closed;
   } else if (result < 0) {
     ec = system_error_of(result);
-  } else if (user.was_reset()) {
+  } else if (ended_by_reset(user)) {
     ec = system_error_of(-ECONNRESET);
   }
   return 0;
@@ -103,10 +119,11 @@ std::size_t receive_once(descriptor_user& user, std::span<std::byte> buffer, std
   return received(user, user.perform(op), ec);
 }
 
-std::size_t send_once(descriptor_user& user, std::span<const std::byte> data, int flags,
-                      std::error_code& ec) {
+std::size_t send_once(descriptor_user& user, std::span<const std::byte> data, std::error_code& ec) {
   operation op(op_kind::send, user.fd());
-  describe(op, data.data(), data.size(), flags | MSG_NOSIGNAL);
+  // Not MSG_WAITALL for those who send it all, as in `receive_once`: the kernel would go on after a short write by itself, and forget what
+  // it is told then (io_send).
+  describe(op, data.data(), data.size(), MSG_NOSIGNAL);
   return sent(user, user.perform(op), ec);
 }
 
@@ -217,7 +234,7 @@ std::size_t send_some(stream_socket& socket, std::span<const std::byte> data, st
     }
     return 0;
   }
-  return send_once(user, data, 0, ec);
+  return send_once(user, data, ec);
 }
 
 void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_t& written,
@@ -232,9 +249,7 @@ void send_all(stream_socket& socket, std::span<const std::byte> data, std::size_
     return;
   }
   while (written < data.size() && !ec) {
-    // MSG_WAITALL: the kernel goes on after a short write by itself (Linux 5.19), and if it is
-    // cancelled half-way says how far it came.
-    written += send_once(user, data.subspan(written), MSG_WAITALL, ec);
+    written += send_once(user, data.subspan(written), ec);
   }
 }
 

@@ -3,6 +3,23 @@
 // Reading. `unread` holds bytes that a read has taken from the kernel and could not deliver:
 // `read_exactly` puts back there what it got before it failed (law 2), every read drains it first.
 // It is the reader's: only who is the descriptor's `reader` touches it.
+//
+// The end. What was cut short must not pass for complete. But the kernel tells of a reset once: whoever asks first, reader or writer, gets
+// ECONNRESET, and the next read returns 0, as at an end of stream. So:
+//
+//   1. Who is told notes it (`note_reset`) before it ceases to be the descriptor's reader or writer.
+//   2. Nothing is asked for that the kernel would tell and forget: no MSG_WAITALL, in which an error that comes after some bytes is dropped in
+//      favour of their count (`receive_once`, `send_once`).
+//   3. A reader that gets 0 looks whether there is a writer. If not, all that writers were told is noted. If there is, it may just have been told, as
+//      its completion can be in another worker's ring; but only if the connection is dead (`is_dead`), and then no send of its waits any longer.
+//      So the reader waits for the writer to leave.
+//   4. Then the note says which end it was (`ended_by_reset`).
+//
+// An end without a writer, which is the usual one, costs the look at the word that counts the users. The wait is shielded: it is as short as a writer
+// needs to run, and a cancellation comes at the next call. A peer that ended its direction before it reset the rest has ended: a writer is then told EPIPE.
+//
+// Rejected: to report a reset at every 0 from a dead connection, because after our own shutdown an ordinary end is one; to ask for SO_ERROR first,
+// which is the same question as the reader's and takes the answer from the writer.
 #pragma once
 
 #include <cstddef>
@@ -91,7 +108,7 @@ std::size_t sent(descriptor_user& user, std::int32_t result, std::error_code& ec
 /// One receive.
 std::size_t receive_once(descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec);
 
-/// One send, with MSG_* `flags`.
-std::size_t send_once(descriptor_user& user, std::span<const std::byte> data, int flags, std::error_code& ec);
+/// One send.
+std::size_t send_once(descriptor_user& user, std::span<const std::byte> data, std::error_code& ec);
 
 }  // namespace aramid::inline v0::detail

@@ -7,9 +7,8 @@
 //
 // sendmsg rather than writev: a writev to a broken pipe raises SIGPIPE, only MSG_NOSIGNAL does not.
 //
-// Without MSG_WAITALL, unlike `send_all` of one piece. Before Linux 6.1 io_uring went on after a short send with the array's first piece
-// at another one's offset (commit 3e4cb6ebbb2b, "io_uring/net: fix fast_iov assignment in io_setup_async_msg"). An operation more
-// each time the socket's buffer has filled is a small price.
+// Without MSG_WAITALL, for the reason that `send_once` gives, and because before Linux 6.1 io_uring went on after a short send with the array's
+// first piece at another one's offset (commit 3e4cb6ebbb2b, "io_uring/net: fix fast_iov assignment in io_setup_async_msg").
 #include <limits.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -89,12 +88,12 @@ private:
   std::size_t offset_ = 0;                  // within the first
 };
 
-/// Not at the end. `flags` are for where there is one piece.
-std::size_t send_pieces(descriptor_user& user, const piece_walk<const std::byte>& from, int flags, std::error_code& ec) {
+/// Not at the end.
+std::size_t send_pieces(descriptor_user& user, const piece_walk<const std::byte>& from, std::error_code& ec) {
   operation op(op_kind::send_message, user.fd());
   message what;
   if (from.describe(what, op) == 1) {
-    return send_once(user, from.piece(), flags, ec);
+    return send_once(user, from.piece(), ec);
   }
   op.flags = MSG_NOSIGNAL;
   return sent(user, user.perform(op), ec);
@@ -186,7 +185,7 @@ std::size_t send_some(stream_socket& socket, std::span<const std::span<const std
   descriptor_user user(socket.handle, use::writer, who);
   const piece_walk<const std::byte> from(parts);
   if (user && !from.at_end()) {
-    return send_pieces(user, from, 0, ec);
+    return send_pieces(user, from, ec);
   }
   enter_wait();
   if (!user) {
@@ -208,7 +207,7 @@ void send_all(stream_socket& socket, std::span<const std::span<const std::byte>>
     return;
   }
   while (!from.at_end() && !ec) {
-    const std::size_t count = send_pieces(user, from, MSG_WAITALL, ec);
+    const std::size_t count = send_pieces(user, from, ec);
     from.advance(count);
     written += count;
   }

@@ -71,19 +71,18 @@ void write_direction(io::tcp_stream& stream, direction& out, const pattern& byte
     write(stream, some, now.count, ec, d);
     left -= now.count;
     if (ec) {
-      out.failed = true;
       return;
     }
   }
   std::error_code ec;
   stream.shutdown(io::shutdown_how::write, ec);
-  (ec ? out.failed : out.ended) = true;
+  out.ended = !ec;
 }
 
 /// Reads to the end, or `most` bytes.
 void read_direction(io::tcp_stream& stream, direction& in, const pattern& bytes, std::uint64_t most, dice& d) {
   std::vector<std::byte> buffer(static_cast<std::size_t>(1'000 + d.below(20'000)));
-  bool may_want_all = true, broken = false;
+  bool may_want_all = true;
   while (in.read < most) {
     const bool exactly = may_want_all && d.below(3) == 0;
     const std::span<std::byte> into = std::span(buffer).first(static_cast<std::size_t>(1 + d.below(static_cast<int>(buffer.size()))));
@@ -92,11 +91,10 @@ void read_direction(io::tcp_stream& stream, direction& in, const pattern& bytes,
     if (ec && !exactly) {
       return;
     }
-    // What came before the end or an error is still in the stream. An error has then been told of, and is not again.
+    // What came before the end or an error is still in the stream; whichever it was comes again.
     may_want_all = may_want_all && !ec;
-    broken = broken || (ec && ec != io::errc::end_of_stream);
     if (count == 0U && !exactly) {
-      in.read_to_end = !broken;
+      in.read_to_end = true;
       return;
     }
     if (!bytes.is(into.first(count.value_or(0)), in.read)) {
@@ -130,9 +128,8 @@ conversation::~conversation() {
   bool agreed = true;
   for (const direction* const each : {&there, &back}) {
     const std::string counts = " (" + std::to_string(each->written) + " bytes written, " + std::to_string(each->read) + " read)";
-    const direction& readers_own = each == &there ? back : there;
-    const bool to_end = each->ended && each->read_to_end && !readers_own.failed;
-    if (each->read > each->written || (to_end && each->read != each->written)) {
+    const bool to_end = each->ended && each->read_to_end;
+    if (each->read > each->written || (each->read_to_end && each->written != unknown && each->read != each->written)) {
       verdict::complain("bytes were lost or doubled" + counts);
     }
     if (!to_end && !broken_off) {

@@ -3,8 +3,7 @@
 //
 //   1. What is read is the pattern, from its beginning, without a gap, whatever was cut short between: always.
 //   2. No more has been read than was written: always.
-//   3. As much, if the writer ended its direction (shutdown) and the reader came to the end of the stream; unless the reader's own side failed to
-//      write. The kernel tells of a reset once: when a write has had the error, the next read returns 0, which looks like an end of stream.
+//   3. As much, if the reader came to the end of the stream: an end that was none, behind a reset of which the kernel told somebody else, shows here.
 //   4. Both directions end so, unless one of the sides has broken off, which it says before it does.
 #pragma once
 
@@ -12,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include <aramid/cancel.hpp>
@@ -55,10 +55,12 @@ private:
   std::uint64_t seed_;
 };
 
+/// For `written`: by somebody who is gone.
+constexpr std::uint64_t unknown = std::numeric_limits<std::uint64_t>::max();
+
 struct direction {
   std::atomic<std::uint64_t> written{0}, read{0};
   std::atomic<bool> ended{false};        // by the writer
-  std::atomic<bool> failed{false};       // to be written
   std::atomic<bool> read_to_end{false};
 };
 

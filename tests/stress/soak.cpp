@@ -98,7 +98,7 @@ void serve(stage& s, io::tcp_stream stream) {
   std::shared_ptr<conversation> both = s.take(head.key);
   if (both == nullptr) {  // the client has ended, and what it has sent is still to be read
     both = std::make_shared<conversation>(head.key);
-    both->there.written = UINT64_MAX;
+    both->there.written = unknown;
     both->broken_off = true;
   }
   take_part(*both, side::server, stream, mine);
