@@ -134,6 +134,11 @@ def measure(net_load, servers, rounds, seconds):
                     taken[connections, server.who].append(
                         run_load(net_load, running, connections, seconds, load_cpu)
                     )
+    return medians_of(taken)
+
+
+def medians_of(taken):
+    """`taken`: key -> runs, each a figure by name. Returns: key -> the median of each figure."""
     return {
         key: {name: statistics.median(run[name] for run in runs) for name in runs[0]}
         for key, runs in taken.items()
@@ -178,6 +183,8 @@ def make_rows(results):
 
 
 def self_test():
+    taken = {"a": [{"x": 1.0, "y": 9.0}, {"x": 7.0, "y": 8.0}, {"x": 3.0, "y": 1.0}]}
+    assert medians_of(taken) == {"a": {"x": 3.0, "y": 8.0}}
     run = {"requests_per_second": 2e5, "p50": 250.0, "p99": 400.0, "p99_9": 900.0, "cpu": 5.0}
     results = {}
     for connections in CONNECTIONS:

@@ -21,12 +21,11 @@ measured on two, and nobody to help anybody. Nothing is pinned, so the kernel mo
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
 
-from compare_net import Failure, RunningServer, Server
+from compare_net import Failure, RunningServer, Server, medians_of
 from compare_report import Row, Target, display_name, table, with_unit
 
 REQUEST_BYTES = 64
@@ -117,17 +116,13 @@ def measure(net_load, servers, rounds, seconds):
                     taken[case, server.who].append(
                         run_load(net_load, running, case, seconds, first)
                     )
-    medians = {
-        key: {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-        for key, runs in taken.items()
-    }
     notes = []
     if not first:
         notes.append(
             "Stalled load: SCHED_FIFO is not allowed here (man 7 sched), so the latencies of the open loop "
             "have the load's own waiting in them."
         )
-    return medians, notes
+    return medians_of(taken), notes
 
 
 def make_rows(results):
