@@ -147,7 +147,7 @@ public:
   /// Cancels:  throws aramid::cancelled; no byte has been taken.
   /// Owns:     the result gives the memory back; keep it for as long as you like.
   /// Returns:  at most 8 KiB; nothing at end of stream.
-  /// Throws:   as read_some; std::bad_alloc, and no byte has been taken.
+  /// Throws:   as read_some; not_enough_memory or std::bad_alloc for want of memory, and then no byte has been taken.
   /// Threads:  one reader at a time.
   [[nodiscard]] received_bytes receive();
   [[nodiscard]] received_bytes receive(std::error_code& ec);
