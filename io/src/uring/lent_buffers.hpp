@@ -39,6 +39,9 @@ public:
 
   /// Step 4. The driver: after its ring is gone.
   void release() noexcept;
+  struct releaser {
+    void operator()(lent_buffers* gone) const noexcept { gone->release(); }
+  };
 
   /// Step 1. Under the reap lock. Returns: the buffer, which is the caller's.
   [[nodiscard]] std::byte* lend(std::uint16_t number) noexcept {

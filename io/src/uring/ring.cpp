@@ -97,14 +97,7 @@ ring::ring(ring_sizes sizes) {
   tail_ = *ring_.sq.ktail;
 }
 
-ring::~ring() { close(); }
-
-void ring::close() noexcept {
-  if (!closed_) {
-    closed_ = true;
-    io_uring_queue_exit(&ring_);
-  }
-}
+ring::~ring() { io_uring_queue_exit(&ring_); }
 
 void ring::check_features(unsigned features) const {
   // NODROP: no completion is lost when the queue is full. EXT_ARG: waits with a timeout. FAST_POLL:

@@ -29,9 +29,6 @@ public:
   explicit ring(ring_sizes sizes);
   ~ring();
 
-  /// Ends it before the object does. The owner, drained.
-  void close() noexcept;
-
   ring(const ring&) = delete;
   ring& operator=(const ring&) = delete;
 
@@ -115,7 +112,6 @@ private:
 
   io_uring ring_{};
   unsigned tail_ = 0;  // the owner's copy of the submission tail
-  bool closed_ = false;
 };
 
 }  // namespace aramid::inline v0::detail

@@ -54,13 +54,6 @@ uring_driver::uring_driver(const uring_options& options)
       ring_(options.sizes),
       peers_cancel_(options.peers_cancel && ring_.cancel_now(nobodys_data) == -ENOENT) {}
 
-uring_driver::~uring_driver() {
-  ring_.close();
-  if (lent_ != nullptr) {
-    lent_->release();
-  }
-}
-
 int uring_driver::enter(unsigned count, unsigned completions, time_point deadline) noexcept {
   const int result = ring_.enter(count, completions, deadline);
   if (ARAMID_UNLIKELY(result == -EBADR)) {
@@ -101,7 +94,7 @@ void uring_driver::feed_device() noexcept {
 
 bool uring_driver::can_lend() noexcept {
   if (ARAMID_UNLIKELY(lent_ == nullptr && !cannot_lend_)) {
-    lent_ = lent_buffers::make(ring_.native());
+    lent_.reset(lent_buffers::make(ring_.native()));
     cannot_lend_ = lent_ == nullptr;
   }
   return lent_ != nullptr;
@@ -265,7 +258,7 @@ void uring_driver::hand_over(const io_uring_cqe& cqe, operation* op) noexcept {
   std::byte* const buffer = lent_->lend(static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT));
   if (op != nullptr && cqe.res > 0) {
     op->address = buffer;
-    op->lender = lent_;
+    op->lender = lent_.get();
   } else {
     // Linux 6 keeps it in the ring itself where nothing was received; nobody promises that.
     lent_->take_back(buffer);

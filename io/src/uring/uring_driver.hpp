@@ -10,6 +10,9 @@
 //   completion queue   Whoever holds the reap lock, which is only ever tried by peers.
 //                      Completions are applied in order under it; only wakes leave it, in a batch.
 //   slots              slot_table.hpp.
+//   lent buffers       The owner makes them, before an operation that asks for one is published. Whoever reaps takes one from
+//                      the kernel, anybody gives it back (lent_buffers.hpp). The driver lets go of them after its ring has
+//                      gone: until then the kernel may write there.
 //
 // The owner, poll:
 //   1. Nothing published, nothing completed, no flag from the kernel, and a deadline that has
@@ -52,6 +55,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include <aramid/detail/spin_lock.hpp>
@@ -76,7 +80,6 @@ class uring_driver final : public io_driver {
 public:
   /// Throws: std::system_error, see ring.
   explicit uring_driver(const uring_options& options = {});
-  ~uring_driver() override;
 
   void poll(time_point deadline, wake_batch& batch) noexcept override;
   void wake() noexcept override { doorbell_.ring(); }
@@ -128,6 +131,7 @@ private:
 
   void nudge_owner() noexcept;
 
+  std::unique_ptr<lent_buffers, lent_buffers::releaser> lent_;  // the owner makes them; before ring_, so that they go after it
   ring ring_;
   slot_table slots_;
   doorbell doorbell_;
@@ -135,8 +139,7 @@ private:
   spin_lock reap_lock_;
   arm doorbell_arm_ = arm::unarmed;  // under reap_lock_
   const bool peers_cancel_;
-  lent_buffers* lent_ = nullptr;  // the owner makes them, before any completion names one
-  bool cannot_lend_ = false;      // the owner
+  bool cannot_lend_ = false;         // the owner
 
   std::atomic<std::uint64_t> submitted_{0};  // the owner; others read, so relaxed
   std::atomic<std::uint64_t> finished_{
