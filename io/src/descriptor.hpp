@@ -103,7 +103,7 @@ private:
   void unregister() noexcept;
 
   std::atomic<std::uint64_t> state_{0};  // everybody
-  std::atomic<bool> reset_{false};       // a reader or a writer
+  std::atomic<int> broken_by_{0};        // a reader or a writer
   const runtime_ref home_;
   const int fd_;
   const kind kind_;
@@ -137,10 +137,11 @@ public:
 
   [[nodiscard]] int fd() const noexcept { return descriptor_.fd_; }
 
-  /// That a peer has reset the connection: the kernel says so once, to a reader or to a writer, and from then on a reader meets what looks like an end
+  /// The error that broke the connection: the kernel tells of it once, a reader or a writer, and from then on a reader meets what looks like an end
   /// of stream.
-  void note_reset() noexcept { descriptor_.reset_.store(true, std::memory_order_relaxed); }
-  [[nodiscard]] bool was_reset() const noexcept { return descriptor_.reset_.load(std::memory_order_relaxed); }
+  void note_broken_by(int error) noexcept { descriptor_.broken_by_.store(error, std::memory_order_relaxed); }
+  /// Returns: what was noted last, or 0.
+  [[nodiscard]] int broken_by() const noexcept { return descriptor_.broken_by_.load(std::memory_order_relaxed); }
 
   /// Whether there is a writer at the moment. What one noted that has left is seen by who sees that it has left.
   [[nodiscard]] bool has_writer() const noexcept { return (descriptor_.state_.load() & descriptor::writing) != 0; }

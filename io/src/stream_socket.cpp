@@ -71,12 +71,19 @@ namespace {
 /// Whether nothing comes nor goes any more, not even what has been sent: then nobody waits for it long.
 bool is_dead(int fd) noexcept { return (poll_now(fd, 0) & POLLHUP) != 0; }
 
-/// At the end of the stream. stream_socket.hpp, "The end".
-bool ended_by_reset(descriptor_user& reader) noexcept {
-  if (ARAMID_UNLIKELY(reader.has_writer()) && !reader.was_reset() && is_dead(reader.fd())) {
+/// stream_socket.hpp, "The end", 1.
+void note(descriptor_user& user, std::int32_t result) noexcept {
+  if (result != -EPIPE && result != -ENOTCONN && is_dead(user.fd())) {
+    user.note_broken_by(-result);
+  }
+}
+
+/// At the end of the stream. Returns: the error that it is in truth, or 0.
+int error_behind_end(descriptor_user& reader) noexcept {
+  if (ARAMID_UNLIKELY(reader.has_writer()) && reader.broken_by() == 0 && is_dead(reader.fd())) {
     reader.wait_for_writer();
   }
-  return reader.was_reset();
+  return reader.broken_by();
 }
 
 }  // namespace
@@ -85,16 +92,16 @@ std::size_t received(descriptor_user& user, std::int32_t result, std::error_code
   if (result > 0) {
     return static_cast<std::size_t>(result);
   }
-  if (result == -ECONNRESET) {
-    user.note_reset();
+  if (result < 0) {
+    note(user, result);
   }
   // A close of ours looks like an end of stream to the kernel.
   if (user.closing()) {
     ec = io::errc::closed;
   } else if (result < 0) {
     ec = system_error_of(result);
-  } else if (ended_by_reset(user)) {
-    ec = system_error_of(-ECONNRESET);
+  } else if (const int error = error_behind_end(user); error != 0) {
+    ec = system_error_of(-error);
   }
   return 0;
 }
@@ -103,9 +110,7 @@ std::size_t sent(descriptor_user& user, std::int32_t result, std::error_code& ec
   if (result >= 0) {
     return static_cast<std::size_t>(result);
   }
-  if (result == -ECONNRESET) {
-    user.note_reset();
-  }
+  note(user, result);
   ec = user.closing() ? std::error_code(io::errc::closed) : system_error_of(result);
   return 0;
 }

@@ -4,19 +4,21 @@
 // `read_exactly` puts back there what it got before it failed (law 2), every read drains it first.
 // It is the reader's: only who is the descriptor's `reader` touches it.
 //
-// The end. What was cut short must not pass for complete. But the kernel tells of a reset once: whoever asks first, reader or writer, gets
-// ECONNRESET, and the next read returns 0, as at an end of stream. So:
+// The end. What was cut short must not pass for complete. But the kernel tells once what broke a connection (a peer's reset, or that it timed out):
+// whoever asks first, reader or writer, gets the error, and the next read returns 0, as at an end of stream. So:
 //
-//   1. Who is told notes it (`note_reset`) before it ceases to be the descriptor's reader or writer.
+//   1. Who is told notes it (`note_broken_by`) before it ceases to be the descriptor's reader or writer. Two errors say nothing of that: EPIPE, which
+//      a writer gets behind an end of ours, or of the peer's; and ENOTCONN.
 //   2. Nothing is asked for that the kernel would tell and forget: no MSG_WAITALL, in which an error that comes after some bytes is dropped in
 //      favour of their count (`receive_once`, `send_once`).
 //   3. A reader that gets 0 looks whether there is a writer. If not, all that writers were told is noted. If there is, it may just have been told, as
 //      its completion can be in another worker's ring; but only if the connection is dead (`is_dead`), and then no send of its waits any longer.
 //      So the reader waits for the writer to leave.
-//   4. Then the note says which end it was (`ended_by_reset`).
+//   4. Then the note says which end it was (`error_behind_end`).
 //
 // An end without a writer, which is the usual one, costs the look at the word that counts the users. The wait is shielded: it is as short as a writer
-// needs to run, and a cancellation comes at the next call. A peer that ended its direction before it reset the rest has ended: a writer is then told EPIPE.
+// needs to run, and a cancellation comes at the next call. A peer that ended its direction before it reset the rest has ended: a writer is then told
+// EPIPE. If the rest times out instead, a reader that has not yet met the end is told of that: an error too many, rather than one too few.
 //
 // Rejected: to report a reset at every 0 from a dead connection, because after our own shutdown an ordinary end is one; to ask for SO_ERROR first,
 // which is the same question as the reader's and takes the answer from the writer.

@@ -1,7 +1,9 @@
-// A peer's reset, of which the kernel tells once: it must reach the reader whoever was told (io/src/stream_socket.hpp, "The end").
+// What broke a connection, mostly a peer's reset: the kernel tells of it once, and it must reach the reader whoever was told (io/src/stream_socket.hpp, "The end").
 #include <aramid/io/tcp.hpp>
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -123,6 +125,27 @@ TEST_P(tcp_reset, a_writer_that_has_sent_some_is_told) {
       EXPECT_EQ(ec, std::errc::connection_reset);
     });
   }
+}
+
+// The kernel tells of that once, too.
+TEST_P(tcp_reset, a_connection_that_timed_out_has_no_end_either) {
+  run([] {
+    tcp_listener listener(loopback);
+    raw_socket peer(listener.local_endpoint());  // reads nothing
+    tcp_stream stream = listener.accept();
+    const int milliseconds = 50;
+    ASSERT_EQ(::setsockopt(stream.native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof milliseconds), 0);
+    peer.write("abc");
+    std::error_code ec;
+    stream.write_all(std::vector<std::byte>(std::size_t{16} << 20), ec);
+    EXPECT_EQ(ec, std::errc::timed_out);
+    EXPECT_EQ(aramid::test::read_text(stream, 3), "abc");
+    std::array<char, 8> buffer;
+    for (int i = 0; i != 2; ++i) {
+      EXPECT_EQ(stream.read_some(buffer, ec), 0U);
+      EXPECT_EQ(ec, std::errc::timed_out);
+    }
+  });
 }
 
 /// A connection from which "abc" is to be read and that is dead then, with a writer in the middle of a call: the test says what that is told, and when.
