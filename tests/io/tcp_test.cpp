@@ -316,6 +316,10 @@ TEST_P(tcp, operations_survive_migration) {
   }
   run([] {
     constexpr int connections = 32;
+    const auto seen = [] {
+      const statistics now = stats();
+      return now.migrations != 0 && now.steals != 0;
+    };
     tcp_listener listener(loopback);
     fiber<> serving = spawn([&] {
       with_task_group([&](task_group& group) {
@@ -326,18 +330,18 @@ TEST_P(tcp, operations_survive_migration) {
     });
     with_task_group([&](task_group& group) {
       // Whoever waits beside it is stolen. Should it have a worker to itself, it tries its luck again later.
-      group.spawn([] {
-        while (stats().migrations == 0) {
+      group.spawn([&] {
+        while (!seen()) {
           const auto until = std::chrono::steady_clock::now() + 100ms;
-          while (stats().migrations == 0 && std::chrono::steady_clock::now() < until) {
+          while (!seen() && std::chrono::steady_clock::now() < until) {
           }
           this_fiber::yield();
         }
       });
       for (int i = 0; i < connections; ++i) {
-        group.spawn([i, where = listener.local_endpoint()] {
+        group.spawn([&seen, i, where = listener.local_endpoint()] {
           tcp_stream stream = connect(where);
-          for (int round = 0; round < 300 || stats().migrations == 0; ++round) {
+          for (int round = 0; round < 300 || !seen(); ++round) {
             const auto data = pattern(64, static_cast<std::uint64_t>(i * 1000 + round));
             stream.write_all(data);
             std::array<std::byte, 64> back;
@@ -348,6 +352,8 @@ TEST_P(tcp, operations_survive_migration) {
       }
     });
     serving.join();
+    EXPECT_GT(stats().migrations, 0U);
+    EXPECT_GT(stats().steals, 0U);
   });
 }
 
