@@ -20,6 +20,7 @@
 #include <aramid/timeout.hpp>
 
 #include "asio_fixture.hpp"
+#include "cut_short.hpp"
 #include "tests/runtime/scale.hpp"
 
 namespace {
@@ -100,17 +101,11 @@ TEST_P(asio_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
     auto [client, server] = make_asio_pair();
     client.next_layer().no_delay(true);
     const auto total = static_cast<std::size_t>(scaled(20'000, 1'000));
-    counting_semaphore<> cut_short(0);  // the writer's, as there
+    counting_semaphore<> cut_short(0);
     fiber<> writing = spawn([&, &client = client] {
-      std::mt19937 random(1);
-      for (std::size_t sent = 0; sent < total;) {
-        if (random() % 4 == 0) {
-          cut_short.acquire();
-        }
-        const std::size_t size = std::min<std::size_t>(1 + random() % 3, total - sent);
-        asio::write(client, asio::buffer(pattern(size, sent)));
-        sent += size;
-      }
+      aramid::test::write_between_cuts(total, cut_short, [&](std::size_t from, std::size_t size) {
+        asio::write(client, asio::buffer(pattern(size, from)));
+      });
       client.next_layer().shutdown(shutdown_how::write);
     });
 
@@ -118,21 +113,13 @@ TEST_P(asio_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
     error_code ec;
     std::mt19937 random(2);
     while (ec != asio::error::eof) {
-      fiber<> reading = spawn([&, &server = server] {
+      aramid::test::cancel_soon(random, [&, &server = server] {
         try {
           asio::read(server, buffer, asio::transfer_at_least(7), ec);
         } catch (const cancelled&) {
           cut_short.release();
         }
       });
-      for (unsigned i = random() % 4; i > 0; --i) {
-        this_fiber::yield();
-      }
-      reading.cancel();
-      try {
-        reading.join();
-      } catch (const fiber_cancelled&) {
-      }
     }
     writing.join();
     ASSERT_EQ(buffer.size(), total);

@@ -22,6 +22,7 @@
 #include <aramid/timeout.hpp>
 
 #include "asio_fixture.hpp"
+#include "cut_short.hpp"
 #include "tests/runtime/scale.hpp"
 
 namespace {
@@ -352,7 +353,7 @@ TEST_P(beast_http, a_cut_short_read_goes_on_where_it_was) {
     auto [client, server] = make_asio_pair();
     client.next_layer().no_delay(true);
     const int requests = scaled(300, 20);
-    counting_semaphore<> cut_short(0);  // the writer goes on when a read has been: it never runs ahead of all readers
+    counting_semaphore<> cut_short(0);
     fiber<> writing = spawn([&, &client = client] {
       std::mt19937 random(1);
       for (int i = 0; i < requests; ++i) {
@@ -360,14 +361,9 @@ TEST_P(beast_http, a_cut_short_read_goes_on_where_it_was) {
         const std::string body = pattern_text(static_cast<std::size_t>(i) % 64, static_cast<std::uint64_t>(i));
         text += i % 2 == 0 ? "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body
                            : "Transfer-Encoding: chunked\r\n\r\n" + chunk_of(body) + "0\r\n\r\n";
-        for (std::string_view rest = text; !rest.empty();) {
-          if (random() % 4 == 0) {
-            cut_short.acquire();
-          }
-          const std::size_t size = std::min<std::size_t>(1 + random() % 12, rest.size());
-          asio::write(client, asio::buffer(rest.data(), size));
-          rest.remove_prefix(size);
-        }
+        aramid::test::write_between_cuts(
+            text.size(), cut_short,
+            [&](std::size_t from, std::size_t size) { asio::write(client, asio::buffer(text.data() + from, size)); }, random, 12);
       }
     });
     beast::flat_buffer buffer;
@@ -375,21 +371,13 @@ TEST_P(beast_http, a_cut_short_read_goes_on_where_it_was) {
     for (int i = 0; i < requests; ++i) {
       http::request_parser<http::string_body> parser;
       while (!parser.is_done()) {
-        fiber<> reading = spawn([&, &server = server] {
+        aramid::test::cancel_soon(random, [&, &server = server] {
           try {
             http::read(server, buffer, parser);
           } catch (const cancelled&) {
             cut_short.release();
           }
         });
-        for (unsigned turns = random() % 4; turns > 0; --turns) {
-          this_fiber::yield();
-        }
-        reading.cancel();
-        try {
-          reading.join();
-        } catch (const fiber_cancelled&) {
-        }
       }
       ASSERT_EQ(parser.get().target(), target_of(i));
       ASSERT_EQ(parser.get()["X-Number"], std::to_string(i));

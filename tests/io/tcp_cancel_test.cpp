@@ -17,6 +17,7 @@
 #include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 
+#include "cut_short.hpp"
 #include "leak_check.hpp"
 #include "tcp_pair.hpp"
 #include "tests/runtime/scale.hpp"
@@ -139,18 +140,9 @@ TEST_P(tcp_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
     auto [client, server] = make_tcp_pair();
     client.no_delay(true);
 
-    // The writer goes on when a read has been cut short: it never runs so far ahead that no reader waits.
     counting_semaphore<> cut_short(0);
     fiber<> writing = spawn([&] {
-      std::mt19937 random(1);
-      for (std::size_t sent = 0; sent < total;) {
-        if (random() % 4 == 0) {
-          cut_short.acquire();
-        }
-        const std::size_t size = std::min<std::size_t>(1 + random() % 3, total - sent);
-        client.write_all(pattern(size, sent));
-        sent += size;
-      }
+      aramid::test::write_between_cuts(total, cut_short, [&](std::size_t from, std::size_t size) { client.write_all(pattern(size, from)); });
       client.shutdown(shutdown_how::write);
     });
 
@@ -181,15 +173,10 @@ TEST_P(tcp_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
     };
 
     std::mt19937 random(2);
-    while (!ended && !::testing::Test::HasFatalFailure()) {
-      fiber<> reading = spawn(read_once);
-      for (unsigned i = random() % 4; i > 0; --i) {
-        this_fiber::yield();
-      }
-      reading.cancel();
-      try {
-        reading.join();
-      } catch (const fiber_cancelled&) {
+    while (!ended) {
+      aramid::test::cancel_soon(random, read_once);
+      if (::testing::Test::HasFatalFailure()) {
+        return;  // the writer may wait for ever; its handle cancels it
       }
     }
     writing.join();
