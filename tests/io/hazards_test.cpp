@@ -17,18 +17,21 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include <aramid/fiber.hpp>
 #include <aramid/io/file.hpp>
 #include <aramid/io/tcp.hpp>
+#include <aramid/run.hpp>
 #include <aramid/semaphore.hpp>
 #include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 
 #include "leak_check.hpp"
 #include "tcp_pair.hpp"
+#include "tests/runtime/runtime_fixture.hpp"
 #include "tests/runtime/scale.hpp"
 
 namespace {
@@ -205,6 +208,87 @@ TEST_P(hazard, closing_ends_a_read_though_a_duplicate_is_open) {
     another.write_all("mine");
     EXPECT_EQ(read_text(peer, 4), "mine");
     ::close(duplicate);
+  });
+}
+
+/// Both ends of a connection whose client writes numbered bytes, and how many have gone and come.
+struct counted_connection {
+  aramid::test::tcp_pair ends = make_tcp_pair();
+  std::size_t written = 0, read = 0;
+
+  void write() {
+    std::error_code ec;
+    while (!ec) {
+      struct counting {
+        std::size_t& sum;
+        std::size_t count = 0;
+        ~counting() { sum += count; }
+      } now{written};
+      ends.client.write_all(pattern(1 + written % 5'000, written), now.count, ec);
+    }
+    ADD_FAILURE() << "a write ended with " << ec.message();
+  }
+
+  /// Returns: at the end of the stream.
+  void receive() {
+    std::array<std::byte, 3'000> buffer;
+    std::error_code ec;
+    while (const std::size_t count = ends.server.read_some(buffer, ec)) {
+      for (std::size_t i = 0; i != count; ++i) {
+        ASSERT_EQ(buffer[i], aramid::test::pattern_at(read + i));
+      }
+      read += count;
+    }
+    EXPECT_FALSE(ec) << ec.message();
+  }
+};
+
+// "submitter or helper thread exits with operations pending → ECANCELED" (liburing#1595): whose thread ends was nobody's wish. Each operation ends as
+// it would have, or is taken back because the runtime stops; and the next one's workers go on where it was.
+TEST_P(hazard, workers_end_with_operations_pending_and_none_of_those_says_so) {
+  constexpr std::size_t connections = 16;
+  std::vector<counted_connection> all;
+  tcp_listener listener;
+  run([&] {
+    listener = tcp_listener(loopback);
+    all = std::vector<counted_connection>(connections);
+  });
+  std::minstd_rand random(1);
+  for (int round = 0; round != 10; ++round) {
+    runtime rt(GetParam().opts());
+    std::vector<fiber<>> fibers;
+    for (std::size_t i = 0; i != connections; ++i) {
+      counted_connection& each = all[i];
+      fibers.push_back(rt.spawn([&each] { each.write(); }));
+      if (i % 2 == 0) {  // the others' writers come to wait
+        fibers.push_back(rt.spawn([&each] { each.receive(); }));
+      }
+      fibers.push_back(rt.spawn([&each] {
+        std::array<char, 1> buffer;
+        std::error_code ec;
+        EXPECT_EQ(each.ends.client.read_some(buffer, ec), 0U);
+        ADD_FAILURE() << "a read on which nothing comes ended with " << ec.message();
+      }));
+    }
+    fibers.push_back(rt.spawn([&] {
+      std::error_code ec;
+      (void)listener.accept(ec);
+      ADD_FAILURE() << "an accept to which nobody comes ended with " << ec.message();
+    }));
+    ASSERT_TRUE(aramid::test::eventually([&] { return rt.stats().submissions > fibers.size(); }));
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 3'000));
+    rt.stop();
+    EXPECT_TRUE(std::all_of(fibers.begin(), fibers.end(), [](const fiber<>& each) { return each.done(); }));
+    for (fiber<>& each : fibers) {
+      EXPECT_THROW(each.join(), fiber_cancelled);
+    }
+  }
+  run([&] {
+    for (counted_connection& each : all) {
+      each.ends.client.shutdown(shutdown_how::write);
+      each.receive();
+      EXPECT_EQ(each.read, each.written);
+    }
   });
 }
 
