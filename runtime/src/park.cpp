@@ -205,10 +205,15 @@ bool wake_batch::add(park_token token, wake_reason reason) noexcept {
 
 void wake_batch::commit() noexcept {
   if (first_ != nullptr) {
-    waiter* const first = std::exchange(first_, nullptr);
-    last_ = nullptr;
-    detail::current_worker()->push_batch(first, std::exchange(size_, 0));
+    const std::size_t size = size_;
+    detail::current_worker()->push_batch(take(), size);
   }
+}
+
+detail::waiter* wake_batch::take() noexcept {
+  last_ = nullptr;
+  size_ = 0;
+  return std::exchange(first_, nullptr);
 }
 
 wake_batch::~wake_batch() { commit(); }

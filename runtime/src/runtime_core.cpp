@@ -100,6 +100,8 @@ void runtime_core::start() {
   try {
     for (const auto& each : workers_) {
       threads_.emplace_back([w = each.get()] {
+        w->thread_id.store(::gettid(), std::memory_order_release);
+        w->thread_id.notify_all();
         pthread_setname_np(pthread_self(), ("aramid-" + std::to_string(w->index)).c_str());
         block_broken_pipes();
         // Whoever made the runtime may have blocked it.
@@ -296,6 +298,9 @@ driver& runtime_core::driver_for_io(worker& w, driver_maker make) {
       for (unsigned i = 0; i != worker_count(); ++i) {
         workers_[i]->use_driver(*made[i]);
         drivers_.push_back(std::move(made[i]));
+      }
+      if (!stepped_ && worker_count() != 1) {
+        watchdog_.watch_cpu_times();
       }
       does_io_.store(true, std::memory_order_release);
     }

@@ -92,6 +92,10 @@ public:
   void note_activity() noexcept { watchdog_.note_activity(); }
   /// Whether the watchdog has just seen a worker whose thread is stuck in a fiber.
   [[nodiscard]] bool any_stuck() const noexcept { return watchdog_.any_stuck(); }
+  /// Whether the workers have fewer CPUs than they would use (crowding.hpp).
+  [[nodiscard]] bool crowded() const noexcept { return watchdog_.crowded(); }
+  /// From now on it is so, whatever is measured: for tests, and for who steps workers, whom no watchdog watches.
+  void assume_crowded(bool so) noexcept { watchdog_.assume_crowded(so); }
   /// Serves workers whose thread is stuck in a fiber, if there are any.
   void help_the_stuck(worker& helper) noexcept;
 

@@ -3,6 +3,8 @@
 #include <pthread.h>
 
 #include <exception>
+#include <optional>
+#include <utility>
 
 #include "dump.hpp"
 #include "futex.hpp"
@@ -21,7 +23,7 @@ constexpr std::chrono::seconds deadlock_patience{1};
 
 void watchdog::start(std::chrono::milliseconds report_hogs_after, bool report_deadlocks) {
   report_deadlocks_ = report_deadlocks;
-  notes_.assign(core_.worker_count(), note{});
+  notes_ = std::vector<note>(core_.worker_count());
   report_after_ = report_hogs_after;
   if (report_after_.count() > 0) {
     prepare_to_ask();
@@ -34,6 +36,7 @@ void watchdog::stop() noexcept {
     word_.store(ending, std::memory_order_release);
     futex_wake(&word_);
     thread_.join();
+    notes_.clear();
   }
 }
 
@@ -41,6 +44,9 @@ void watchdog::run() noexcept {
   pthread_setname_np(pthread_self(), "aramid-watch");
   while (word_.load(std::memory_order_acquire) != ending) {
     wait(ticking, clock::now() + period);
+    if (++ticks_ % (crowding::window / period) == 0) {
+      look_at_cpu_times();
+    }
     if (!look() && everybody_sleeps()) {
       sleep_until_activity();
     }
@@ -56,27 +62,71 @@ void watchdog::wait(std::uint32_t while_word, time_point deadline) noexcept {
 bool watchdog::look() noexcept {
   bool activity = false;
   bool stuck = false;
+  bool late = false;
+  bool heavy = false;
   for (unsigned i = 0; i != core_.worker_count(); ++i) {
     worker& w = core_.worker_at(i);
     const std::uint64_t switches = w.counters.switches();
-    const bool moved = switches != std::exchange(notes_[i].switches, switches);
-    const bool is_stuck = !moved && !w.asleep();
+    const std::uint64_t run = switches - std::exchange(notes_[i].switches, switches);
+    const bool is_stuck = run == 0 && !w.asleep();
+    const bool is_late = crowded() && !w.asleep() && w.has_stealable() && run * (crowding::patience / period) <= w.backlog();
     if (!is_stuck) {
       notes_[i].since = {};
     } else if (report_after_.count() > 0) {
       look_for_hog(i, notes_[i]);
     }
     w.stuck_at.store(is_stuck ? switches : UINT64_MAX, std::memory_order_relaxed);
+    w.late.store(is_late, std::memory_order_relaxed);
+    heavy = w.fibers_pace.take_heavy() || heavy;
     stuck = stuck || is_stuck;
-    activity = activity || moved || is_stuck;
+    late = late || is_late;
+    activity = activity || run != 0 || is_stuck;
   }
   any_stuck_.store(stuck, std::memory_order_relaxed);
-  if (stuck) {
-    if (const int sleeper = core_.idle().wake_spare(); sleeper >= 0) {
+  if (heavy) {
+    crowding_.note_heavy();
+    note_crowded(false);
+  }
+  if (stuck || late) {
+    const int sleeper = stuck ? core_.idle().wake_spare() : core_.idle().wake_one();
+    if (sleeper != idle_set<>::none) {
       core_.worker_at(static_cast<unsigned>(sleeper)).wake();
     }
   }
   return activity;
+}
+
+void watchdog::watch_cpu_times() noexcept {
+  for (unsigned i = 0; i != core_.worker_count(); ++i) {
+    std::atomic<pid_t>& thread = core_.worker_at(i).thread_id;
+    thread.wait(0, std::memory_order_acquire);
+    notes_[i].delay.open(thread.load(std::memory_order_relaxed));
+  }
+  watches_cpu_times_.store(true, std::memory_order_release);
+}
+
+void watchdog::look_at_cpu_times() noexcept {
+  if (!watches_cpu_times_.load(std::memory_order_acquire)) {
+    return;
+  }
+  cpu_times sum;
+  for (unsigned i = 0; i != core_.worker_count(); ++i) {
+    note& of = notes_[i];
+    const std::uint64_t switches = core_.worker_at(i).counters.switches();
+    if (switches == std::exchange(of.switches_at_window, switches)) {
+      continue;
+    }
+    if (const std::optional<cpu_times> now = of.delay.read()) {
+      sum += *now - std::exchange(of.cpu, *now);
+    }
+  }
+  note_crowded(crowding_.note(sum));
+}
+
+void watchdog::note_crowded(bool so) noexcept {
+  if (!assumes_.load(std::memory_order_relaxed)) {
+    crowded_.store(so, std::memory_order_relaxed);
+  }
 }
 
 void watchdog::look_for_hog(unsigned index, note& of) noexcept {

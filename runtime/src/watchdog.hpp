@@ -9,6 +9,9 @@
 //   3. If nothing has happened for a whole tick and every worker sleeps, the watchdog sleeps too, until a worker that
 //      comes back from its sleep says so (note_activity). So an idle program has no wake-ups, and
 //      a busy one pays one system call per quiet period and a tick every `period`.
+//   4. Every `crowding::window` it adds up for how long the workers ran and for how long they waited for a CPU, and says whether they are
+//      crowded (crowding.hpp). As long as they are, a tick also compares how many fibers a worker has run with how many
+//      wait there: at that rate, will it have run them all within `crowding::patience`? If not it is late: a peer is woken, which takes from it.
 //
 // It also reports hogs, if asked to (hog_report.hpp): a worker that has stood still at so many ticks in a row.
 //
@@ -30,6 +33,9 @@
 
 #include <aramid/park.hpp>
 
+#include "crowding.hpp"
+#include "run_delay.hpp"
+
 namespace aramid::inline v0::detail {
 
 class runtime_core;
@@ -37,6 +43,7 @@ class runtime_core;
 class watchdog {
 public:
   static constexpr std::chrono::milliseconds period{2};
+  static_assert(crowding::window % period == period.zero() && crowding::patience % period == period.zero());
 
   explicit watchdog(runtime_core& core) noexcept : core_(core) {}
 
@@ -55,6 +62,17 @@ public:
   /// Whether some worker was stuck at the last tick.
   [[nodiscard]] bool any_stuck() const noexcept { return any_stuck_.load(std::memory_order_relaxed); }
 
+  /// Whether the workers have fewer CPUs than they would use.
+  [[nodiscard]] bool crowded() const noexcept { return crowded_.load(std::memory_order_relaxed); }
+  /// From now on it is so, whatever is measured: for tests.
+  void assume_crowded(bool so) noexcept {
+    assumes_.store(true, std::memory_order_relaxed);
+    crowded_.store(so, std::memory_order_relaxed);
+  }
+
+  /// From now on the CPU times of the workers are looked at, whose threads are running. Takes a descriptor for each, until `stop`. Once.
+  void watch_cpu_times() noexcept;
+
 private:
   enum word : std::uint32_t { ticking, asleep, ending };
 
@@ -63,11 +81,16 @@ private:
     std::uint64_t switches = 0;  // at the last tick
     time_point since{};          // when it was first seen to have stood still
     bool reported = false;
+    run_delay delay;
+    cpu_times cpu;                         // when `delay` was last read
+    std::uint64_t switches_at_window = 0;  // at the end of the last window
   };
 
   void run() noexcept;
   /// One tick. Returns whether anything has happened since the last.
   bool look() noexcept;
+  void look_at_cpu_times() noexcept;
+  void note_crowded(bool so) noexcept;
   void look_for_hog(unsigned index, note& of) noexcept;
   void sleep_until_activity() noexcept;
   /// Returns whether every worker has slept all the time until `deadline`.
@@ -81,7 +104,12 @@ private:
   std::thread thread_;
   std::atomic<std::uint32_t> word_{ticking};  // futex
   std::atomic<bool> any_stuck_{false};
-  std::vector<note> notes_;  // the watchdog thread's own
+  std::atomic<bool> crowded_{false};
+  std::atomic<bool> assumes_{false};
+  std::atomic<bool> watches_cpu_times_{false};  // release, after the descriptors are open
+  crowding crowding_;  // the watchdog thread's own, as all that follows
+  unsigned ticks_ = 0;
+  std::vector<note> notes_;
   std::chrono::milliseconds report_after_{0};
   bool report_deadlocks_ = false;  // until it has been done
 };

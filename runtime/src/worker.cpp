@@ -100,6 +100,12 @@ fiber_control* worker::pick_rest() noexcept {
       return next;
     }
   }
+  if (!given_.empty()) {
+    take_given();
+    if (fiber_control* const next = ready_.pop_woken()) {
+      return next;
+    }
+  }
   if (fiber_control* const next = inbox_.pop()) {
     return next;
   }
@@ -325,7 +331,7 @@ void worker::push_woken(fiber_control& fiber) noexcept {
 void worker::displace_next(fiber_control& fiber) noexcept {
   if (fiber_control* const displaced = ready_.put_next(&fiber)) {
     queue_woken(*displaced);
-    notify_peer();
+    offer_woken();
   }
 }
 
@@ -335,7 +341,13 @@ void worker::push_batch(waiter* first, std::size_t count) noexcept {
   }
   // One of them this worker will run itself.
   if (count > 1 || ready_.woken().size() > 1) {
-    notify_peer();
+    offer_woken();
+  }
+}
+
+void worker::take_given() noexcept {
+  while (fiber_control* const given = given_.pop()) {
+    queue_woken(*given);
   }
 }
 
@@ -390,8 +402,8 @@ bool worker::turn() noexcept {
   if (next == nullptr) {
     next = core.injection().pop();
   }
-  if (next == nullptr) {
-    next = search();
+  if (next == nullptr && core.worker_count() != 1) {
+    next = reap_own() ? pick_woken_first() : search();
   }
   if (next == nullptr) {
     return false;
@@ -416,11 +428,14 @@ void worker::look_around(bool due) noexcept {
   if (due) {
     next_look_ = counters.picks.get() + picks_between_looks;
     note_period();
+    note_pace();
+    take_given();
     mine.poll(time_point::min(), batch);
     if (fiber_control* const from_outside = core.injection().pop()) {
       from_outside->bound.load(std::memory_order_relaxed) != nullptr ? queue_woken(*from_outside) : queue_fresh(*from_outside);
     }
     core.help_the_stuck(*this);
+    hand_over(batch, index);
   }
   batch.commit();
 }

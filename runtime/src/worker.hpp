@@ -3,6 +3,7 @@
 //   ready_   fibers that peers may steal: the one woken last, those that were woken or have yielded, and those that have not
 //            started (ready_queues.hpp)
 //   inbox_   woken fibers pinned to this worker       anybody pushes, the owner pops
+//   given_   woken fibers that peers have given it    peers push, and pop as thieves (worker_crowded.cpp)
 //
 // A fiber that suspends picks its successor itself and switches to it directly, on its own stack: one switch, and no
 // detour. Only what is long or needs the thread's own stack happens in the *scheduler* context: timers, the driver, searching at
@@ -20,11 +21,14 @@
 // any switch; else the stack is left as spare and the next one resumed.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 
 #include <aramid/driver.hpp>
 
@@ -33,6 +37,7 @@
 #include "execution.hpp"
 #include "fiber_control.hpp"
 #include "injection_queue.hpp"
+#include "pace.hpp"
 #include "ready_queues.hpp"
 #include "shutdown_gate.hpp"
 #include "stack_pool.hpp"
@@ -60,6 +65,7 @@ struct worker_counters {
   own_counter turns;  // of the scheduler in which a fiber ran
   own_counter announced;  // ends of fibers; before whoever joins one may know
   own_counter steals, migrations, wakes, parks, helps;
+  own_counter given;  // fibers to peers
 
   [[nodiscard]] std::uint64_t switches() const noexcept { return picks.get() + turns.get(); }
 };
@@ -130,7 +136,11 @@ public:
   void push_pinned(fiber_control& fiber) noexcept;
 
   /// What a peer may take: whether the queues hold anything.
-  [[nodiscard]] bool has_stealable() const noexcept { return ready_.size() != 0; }
+  [[nodiscard]] bool has_stealable() const noexcept { return ready_.size() != 0 || !given_.empty(); }
+  /// Whether it should: not all that a peer may take is better off there.
+  [[nodiscard]] bool worth_a_visit() const noexcept;
+  /// How many woken fibers wait here.
+  [[nodiscard]] std::size_t backlog() const noexcept { return ready_.woken().size(); }
 
   /// Its newest driver. It may be asleep in an older one (driver_slot.hpp).
   [[nodiscard]] driver& current_driver() const noexcept { return driver_.current(); }
@@ -159,6 +169,15 @@ public:
   [[nodiscard]] bool stuck() const noexcept {
     return stuck_at.load(std::memory_order_relaxed) == counters.switches();
   }
+
+  /// Of its fibers, in a crowd.
+  pace fibers_pace;
+
+  /// Set by the watchdog in a crowd: woken fibers wait here for longer than they should.
+  std::atomic<bool> late{false};
+
+  /// Its thread, from its first moment on; 0 before, or if it has none.
+  std::atomic<pid_t> thread_id{0};
 
   /// The worker's own, for everything that has to be random, so that a simulation replays.
   std::uint64_t random() noexcept;
@@ -204,10 +223,17 @@ private:
   void displace_next(fiber_control& fiber) noexcept;
   void prefetch_woken() const noexcept;
   void notify_peer() noexcept;
+  void offer_woken() noexcept;
+  void note_pace() noexcept;
+  [[nodiscard]] std::chrono::nanoseconds wait_behind(std::size_t more) const noexcept;
+  /// To one of the first so many workers. Returns: whether; `batch` is empty then.
+  bool hand_over(wake_batch& batch, unsigned peers) noexcept;
+  void take_given() noexcept;
 
   // The scheduler's turn.
   void look_around(bool due) noexcept;
   void note_period() noexcept;
+  [[nodiscard]] bool reap_own() noexcept;
   fiber_control* take_overdue() noexcept;
   fiber_control* search() noexcept;
   fiber_control* steal_from(worker& victim, bool last_round) noexcept;
@@ -220,6 +246,7 @@ private:
 
   ready_queues<fiber_control> ready_;
   injection_queue<fiber_control> inbox_;
+  injection_queue<fiber_control> given_;
   timer_wheel timers_;
 
   // The owner's own, from here on.
@@ -230,6 +257,8 @@ private:
   std::exception_ptr unstartable_why_;
   std::uint64_t next_look_ = picks_between_looks;  // the value of counters.picks at which the scheduler is due
   unsigned next_runs_ = 0;
+  std::optional<std::chrono::nanoseconds> cpu_at_look_;  // of its thread; in a crowd
+  std::uint64_t switches_at_look_ = 0;
   std::uint32_t looks_ = 0;            // of the scheduler in this period
   time_point period_began_{};
   std::uint64_t fresh_at_period_ = 0;  // the place behind the newest fresh fiber when it began

@@ -20,7 +20,7 @@ bool worker::work_elsewhere() const noexcept {
     return true;
   }
   for (unsigned i = 0; i != core.worker_count(); ++i) {
-    if (core.worker_at(i).has_stealable()) {
+    if (core.worker_at(i).worth_a_visit()) {
       return true;
     }
   }
@@ -69,12 +69,31 @@ void worker::end_sleep(wake_batch& batch) noexcept {
   if (!timers_.empty()) {
     timers_.fire(now_, batch);
   }
+  if (slept_ && !searching_) {
+    hand_over(batch, core.worker_count());
+  }
   batch.commit();
+}
+
+/// Completions of its own come before what peers have: to take that costs both, and the next completions would be apart for good.
+bool worker::reap_own() noexcept {
+  driver& mine = current_driver();
+  if (!mine.has_completions()) {
+    return false;
+  }
+  wake_batch batch;
+  mine.poll(time_point::min(), batch);
+  hand_over(batch, index);
+  batch.commit();
+  return has_stealable() || ready_.has_next();
 }
 
 fiber_control* worker::search() noexcept {
   const unsigned count = core.worker_count();
-  if (count == 1 || (!searching_ && !core.idle().begin_search())) {
+  if (core.crowded() && !searching_ && !core.any_stuck() && !work_elsewhere()) {
+    return nullptr;
+  }
+  if (!searching_ && !core.idle().begin_search()) {
     return nullptr;
   }
   searching_ = true;
@@ -99,9 +118,16 @@ fiber_control* worker::search() noexcept {
 }
 
 fiber_control* worker::steal_from(worker& victim, bool last_round) noexcept {
+  if (core.crowded() && !victim.worth_a_visit() && !victim.stuck()) {
+    return nullptr;
+  }
   const std::size_t before = ready_.size();
   if (fiber_control* const found = victim.ready_.steal(ready_)) {
     counters.steals.add(1 + ready_.size() - before);
+    return found;
+  }
+  if (fiber_control* const found = victim.given_.pop()) {
+    counters.steals.add();
     return found;
   }
   if (victim.stuck() && help(victim)) {

@@ -188,6 +188,7 @@ struct outcome {
   std::uint64_t steals = 0;
   std::uint64_t migrations = 0;
   std::uint64_t parks = 0;
+  std::uint64_t given = 0;
   time_point ended;
 
   friend bool operator==(const outcome&, const outcome&) = default;
@@ -206,23 +207,27 @@ outcome simulate(std::uint64_t seed) {
   }
   all.check();
   const statistics stats = in.stats();
-  return {all.trace(), stats.switches, stats.steals, stats.migrations, stats.parks, in.now()};
+  return {all.trace(), stats.switches, stats.steals, stats.migrations, stats.parks, in.given(), in.now()};
 }
 
 TEST_F(simulation_test, everything_at_once_ends_well_under_every_seed) {
   std::uint64_t steals = 0;
   std::uint64_t migrations = 0;
   std::uint64_t parks = 0;
+  std::uint64_t given = 0;
   for_each_seed(4000, [&](std::uint64_t seed) {
     const outcome result = simulate(seed);
     steals += result.steals;
     migrations += result.migrations;
     parks += result.parks;
+    given += result.given;
+    EXPECT_TRUE(simulation::crowded(seed) || result.given == 0) << "with CPUs to spare work is not given away";
   });
   if (!seeds_asked_for) {
     EXPECT_GT(steals, 100U);
     EXPECT_GT(migrations, 100U);
     EXPECT_GT(parks, 100U);
+    EXPECT_GT(given, 100U);
   }
 }
 

@@ -83,6 +83,7 @@ public:
 
   void poll(time_point deadline, wake_batch& batch) noexcept override;
   void wake() noexcept override { doorbell_.ring(); }
+  [[nodiscard]] bool has_completions() const noexcept override { return ring_.has_completions() || ring_.has_task_work(); }
   void flush() noexcept override;
   bool help(wake_batch& batch) noexcept override;
   [[nodiscard]] std::size_t in_flight() const noexcept override;

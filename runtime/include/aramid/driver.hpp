@@ -30,6 +30,7 @@ namespace aramid::inline v0 {
 namespace detail {
 class waiter;
 class timer_wheel;
+class worker;
 }
 
 /// Wakes that are handed to the scheduler together. Not thread-safe: one reaper fills one batch.
@@ -52,7 +53,10 @@ public:
 
 private:
   friend class detail::timer_wheel;
+  friend class detail::worker;
   bool add(park_token token, wake_reason reason) noexcept;
+  /// All that was added, linked through `next`; none of it is committed then.
+  detail::waiter* take() noexcept;
 
   detail::waiter* first_ = nullptr;
   detail::waiter* last_ = nullptr;
@@ -75,6 +79,9 @@ public:
 
   /// Makes the owner's current or next blocking `poll` return. Threads: any.
   virtual void wake() noexcept = 0;
+
+  /// Whether a `poll` that does not block has something to reap, as far as one can tell without asking the kernel. Threads: the owner.
+  [[nodiscard]] virtual bool has_completions() const noexcept { return false; }
 
   /// Tells the kernel of everything prepared. Never blocks. Threads: the owner.
   virtual void flush() noexcept = 0;

@@ -1,0 +1,76 @@
+// Whether the workers get the CPUs that they ask for, and what to do if not.
+//
+// To have two workers awake is worth while if they run at the same time. Where others want the CPUs too (the clients of a server on
+// the same machine, the neighbours of a container, more workers than CPUs), a second worker takes a CPU from the first, or
+// from the client that both wait for; and each is told of half as many completions at a time. An echo server on two CPUs, one of which
+// its load needs, pays 1.3 to 1.5 × the CPU time per request for it, and raw epoll loops pay 1.2 to 1.3 ×: what helps is not to
+// share the work better, but not to share it.
+//
+// So while the runtime is *crowded* woken fibers stay together (worker_crowded.cpp), until they would wait for longer than `patience`.
+//
+//   1. The kernel counts for each thread for how long it ran and for how long it was ready to run and did not (run_delay.hpp). The watchdog
+//      adds up both of all workers over a window.
+//   2. More than a quarter of the time waited: crowded, for `shortest` windows. Whatever is measured then says nothing: with one worker
+//      awake nobody may be in its way.
+//   3. Then one window with the work shared again. If it is crowded too, for twice as long as before, up to `longest`; else that is that.
+//   4. But if fibers turn out to be heavy (pace.hpp) it ends at once, and does not begin for as many windows as it would have lasted: what waits behind
+//      one that computes for a millisecond is better off elsewhere, even if both get less of a CPU.
+//
+// So a machine that stays crowded pays for one window in a hundred, as does a load that only looks light; and what changes is found after 1.5 s at
+// most.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "run_delay.hpp"
+
+namespace aramid::inline v0::detail {
+
+/// The rule, without clock and kernel. Not thread-safe.
+class crowding {
+public:
+  static constexpr std::chrono::milliseconds window{16};
+  static constexpr unsigned shortest = 6;
+  static constexpr unsigned longest = 96;
+
+  /// For how long a woken fiber may wait for its worker in a crowd before a peer is woken for it: about as long as the kernel lets one
+  /// thread run before another that waits for the CPU (EEVDF's base slice, 2.8 ms on two CPUs).
+  static constexpr std::chrono::milliseconds patience{4};
+
+  /// Fibers have been heavy: the workers are not crowded from now on.
+  void note_heavy() noexcept {
+    if (std::exchange(crowded_, false)) {
+      left_ = last_;
+    }
+  }
+
+  /// A window is over in which the workers did `all`.
+  /// Returns: whether they are crowded from now on.
+  bool note(const cpu_times& all) noexcept {
+    if (left_ != 0 && --left_ != 0) {
+      return crowded_;
+    }
+    if (std::exchange(crowded_, false)) {
+      return false;  // the probe
+    }
+    if (all.ran + all.waited < window / 4) {
+      return false;  // too little to say; a probe is over all the same
+    }
+    if (3 * all.waited <= all.ran) {
+      last_ = 0;
+      return false;
+    }
+    last_ = last_ == 0 ? shortest : std::min(2 * last_, longest);
+    left_ = last_;
+    return crowded_ = true;
+  }
+
+private:
+  bool crowded_ = false;
+  unsigned left_ = 0;  // windows for which it stays as it is
+  unsigned last_ = 0;  // for how many it was crowded the last time; 0 if not any more
+};
+
+}  // namespace aramid::inline v0::detail

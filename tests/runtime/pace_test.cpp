@@ -1,0 +1,61 @@
+// How much CPU time a worker's fibers take at a time.
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "runtime/src/pace.hpp"
+
+namespace aramid::test {
+namespace {
+
+using namespace std::chrono_literals;
+using detail::pace;
+
+TEST(pace, is_time_over_switches) {
+  pace p;
+  EXPECT_EQ(p.mean(), 0ns);
+  p.note(640us, 64);
+  EXPECT_EQ(p.mean(), 10us);
+  p.note(640us, 64);
+  EXPECT_EQ(p.mean(), 10us);
+}
+
+TEST(pace, follows) {
+  pace p;
+  p.note(640us, 64);
+  p.note(128us, 64);
+  EXPECT_EQ(p.mean(), 9us);
+  for (int i = 0; i < 100; ++i) {
+    p.note(128us, 64);
+  }
+  EXPECT_LT(p.mean(), 2100ns);
+}
+
+TEST(pace, fibers_that_serve_io_are_light_on_a_slow_machine_too) {
+  pace p;
+  p.note(64 * 12us, 64);
+  p.note(64 * 4us, 64);
+  p.note(64 * 16us, 64);
+  EXPECT_FALSE(p.take_heavy());
+}
+
+TEST(pace, a_millisecond_among_64_is_heavy_and_leaves_the_mean_alone) {
+  pace p;
+  p.note(64 * 4us, 64);
+  p.note(63 * 4us + 1ms, 64);
+  EXPECT_TRUE(p.take_heavy());
+  EXPECT_FALSE(p.take_heavy());
+  EXPECT_EQ(p.mean(), 4us);
+  p.note(64 * 4us, 64);
+  EXPECT_FALSE(p.take_heavy());
+}
+
+TEST(pace, fibers_that_all_compute_are_heavy_from_the_first) {
+  pace p;
+  p.note(64 * 100us, 64);
+  EXPECT_TRUE(p.take_heavy());
+  EXPECT_EQ(p.mean(), 0ns);
+}
+
+}  // namespace
+}  // namespace aramid::test
