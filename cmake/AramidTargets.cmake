@@ -68,6 +68,7 @@ function(aramid_add_test name)
   add_executable(${name} ${arg_SOURCES})
   aramid_target_defaults(${name})
   target_link_libraries(${name} PRIVATE aramid_private ${arg_LIBS} GTest::gtest_main)
+  target_precompile_headers(${name} REUSE_FROM test_headers)
   # gcc says nothing of UBSan to the preprocessor. What the tests ask for is its vptr check.
   if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=[a-z,]*undefined" AND NOT CMAKE_CXX_FLAGS MATCHES "-fno-sanitize=vptr")
     target_compile_definitions(${name} PRIVATE ARAMID_UNDER_UBSAN=1)
