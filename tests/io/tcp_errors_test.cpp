@@ -2,6 +2,7 @@
 #include <aramid/io/tcp.hpp>
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -81,7 +82,9 @@ TEST_P(tcp_errors, write_to_a_reset_peer_reports_its_count_and_raises_no_signal)
     tcp_stream stream = listener.accept();
     const std::vector<std::byte> data(std::size_t{16} << 20);
     fiber<> resetting = spawn([&] {
-      this_fiber::sleep_for(5ms);
+      for (char first; ::recv(peer.fd(), &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1;) {  // until it is in the middle
+        this_fiber::sleep_for(1ms);
+      }
       peer.reset();
     });
     std::size_t written = data.size();
