@@ -103,6 +103,19 @@ std::string status_of(const std::string& directory, std::string_view key) {
   return {};
 }
 
+/// Calls `visit(task's directory, its name)` for each of the program's own threads.
+template <class Visit>
+void for_each_thread_of(pid_t pid, Visit visit) {
+  const std::string root = "/proc/" + std::to_string(pid) + "/task";
+  for_each_entry(root, [&](const std::string& task) {
+    const bool is_main = task == root + "/" + std::to_string(pid);
+    const std::string name = first_line(task + "/comm");
+    if (is_main || name.starts_with("aramid-")) {
+      visit(task, name);
+    }
+  });
+}
+
 }  // namespace
 
 process::process(const std::vector<std::string>& command, const process_options& options)
@@ -215,17 +228,20 @@ process_shape shape_of(pid_t pid) {
 }
 
 std::map<std::string, std::uint64_t> wake_ups_of(pid_t pid) {
-  const std::string root = "/proc/" + std::to_string(pid) + "/task";
   std::map<std::string, std::uint64_t> result;
-  for_each_entry(root, [&](const std::string& task) {
-    const bool is_main = task == root + "/" + std::to_string(pid);
-    const std::string name = first_line(task + "/comm");
-    if (is_main || name.starts_with("aramid-")) {
-      const std::string count = status_of(task, "voluntary_ctxt_switches:");
-      result[name] = count.empty() ? 0 : std::stoull(count);
-    }
+  for_each_thread_of(pid, [&](const std::string& task, const std::string& name) {
+    const std::string count = status_of(task, "voluntary_ctxt_switches:");
+    result[name] = count.empty() ? 0 : std::stoull(count);
   });
   return result;
+}
+
+bool is_asleep(pid_t pid) {
+  bool asleep = true;
+  for_each_thread_of(pid, [&](const std::string& task, const std::string&) {
+    asleep = asleep && status_of(task, "State:").starts_with('S');
+  });
+  return asleep;
 }
 
 bool has_pending_signals(pid_t pid) {
