@@ -146,6 +146,9 @@ public:
   /// Whether there is a writer at the moment. What one noted that has left is seen by who sees that it has left.
   [[nodiscard]] bool has_writer() const noexcept { return (descriptor_.state_.load() & descriptor::writing) != 0; }
 
+  /// Whether the reader is in `wait_for_writer`. For tests.
+  [[nodiscard]] bool reader_waits() const noexcept { return (descriptor_.state_.load() & descriptor::reader_waits) != 0; }
+
   /// Waits until the writer of the moment, if there is one, has left. For the reader, when nothing that the writer waits for can be long in coming.
   /// Suspends: until then. Cancels: never.
   void wait_for_writer() noexcept;

@@ -37,7 +37,7 @@ inline int count_entries(const char* directory, auto&& visit) {
   while (const dirent* entry = ::readdir(entries)) {
     if (entry->d_name[0] != '.') {
       ++count;
-      visit(std::string(directory) + "/" + entry->d_name);
+      visit(std::string(directory).append("/").append(entry->d_name));
     }
   }
   ::closedir(entries);

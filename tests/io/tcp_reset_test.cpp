@@ -175,6 +175,13 @@ public:
 
   [[nodiscard]] detail::stream_socket& socket() { return *socket_; }
 
+  /// Returns when the reader has met the end.
+  void wait_for_reader() const {
+    while (!writer_->reader_waits()) {
+      this_fiber::sleep_for(100us);
+    }
+  }
+
   void let_the_writer_go() {
     std::error_code ec;
     EXPECT_EQ(detail::sent(*writer_, -told_, ec), 0U);
@@ -229,7 +236,7 @@ TEST_P(tcp_reset, a_reader_at_the_end_waits_for_a_writer_that_is_being_told) {
       dying_connection connection(dying_connection::death::reset);
       std::error_code ec;
       fiber<std::size_t> reading = spawn([&] { return read_all(connection.socket(), call, ec); });
-      this_fiber::sleep_for(5ms);
+      connection.wait_for_reader();
       EXPECT_FALSE(reading.done());
       connection.let_the_writer_go();
       EXPECT_EQ(reading.join(), 3U);
@@ -243,7 +250,7 @@ TEST_P(tcp_reset, the_end_is_the_end_if_the_writer_is_told_of_no_reset) {
     dying_connection connection(dying_connection::death::end_then_reset);
     std::error_code ec;
     fiber<std::size_t> reading = spawn([&] { return read_all(connection.socket(), read_some, ec); });
-    this_fiber::sleep_for(5ms);
+    connection.wait_for_reader();
     connection.let_the_writer_go();
     EXPECT_EQ(reading.join(), 3U);
     EXPECT_FALSE(ec);
@@ -260,7 +267,7 @@ TEST_P(tcp_reset, a_reader_that_waits_for_the_writer_is_cancelled_after) {
       this_fiber::checkpoint();
       ADD_FAILURE() << "the cancellation was lost";
     });
-    this_fiber::sleep_for(5ms);
+    connection.wait_for_reader();
     reading.cancel();
     connection.let_the_writer_go();
     EXPECT_THROW(reading.join(), fiber_cancelled);
@@ -273,7 +280,7 @@ TEST_P(tcp_reset, a_close_waits_for_the_reader_that_waits_for_the_writer) {
     dying_connection connection(dying_connection::death::reset);
     std::error_code ec;
     fiber<std::size_t> reading = spawn([&] { return read_all(connection.socket(), read_some, ec); });
-    this_fiber::sleep_for(5ms);
+    connection.wait_for_reader();
     fiber<> closing = spawn([&] { EXPECT_FALSE(connection.socket().handle.close()); });
     this_fiber::sleep_for(1ms);
     EXPECT_FALSE(closing.done());
@@ -294,7 +301,7 @@ TEST_P(tcp_reset, a_plain_thread_that_reads_waits_for_the_writer_too) {
       count = read_all(connection.socket(), read_some, ec);
       done = true;
     });
-    this_fiber::sleep_for(5ms);
+    connection.wait_for_reader();
     EXPECT_FALSE(done);
     connection.let_the_writer_go();
     while (!done) {
