@@ -3,7 +3,7 @@
 // To have two workers awake is worth while if they run at the same time. Where others want the CPUs too (the clients of a server on
 // the same machine, the neighbours of a container, more workers than CPUs), a second worker takes a CPU from the first, or
 // from the client that both wait for; and each is told of half as many completions at a time. An echo server on two CPUs, one of which
-// its load needs, pays 1.3 to 1.5 × the CPU time per request for it, and raw epoll loops pay 1.2 to 1.3 ×: what helps is not to
+// its load needs, paid up to 1.9 × the CPU time per request for it, and raw epoll loops pay up to 1.2 × (runtime/README.md): what helps is not to
 // share the work better, but not to share it.
 //
 // So while the runtime is *crowded* woken fibers stay together (worker_crowded.cpp), until they would wait for longer than `patience`.

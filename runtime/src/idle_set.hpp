@@ -28,6 +28,9 @@
 // next, at W3 its W4 comes after P1. And if P3 sees that as many are awake as can run, each of these has its W3 and W4 before it; unless
 // they are stuck in fibers, which the watchdog sees, who then wakes a spare one (`wake_spare`).
 //
+// In a crowd (worker_crowded.cpp) this holds for what is worth a visit. A woken fiber that is not has its worker, which is awake, and for whom the
+// watchdog wakes a peer should it be late.
+//
 // Rejected: a wake for every push (each costs a system call and a cold search), and one for none (tokio#7995: I/O-bound
 // fibers then never spread).
 #pragma once

@@ -7,7 +7,7 @@
 //      (aramid::io). Preparing only publishes; `flush` tells the kernel.
 //   2. `poll(past, batch)` reaps without blocking. `poll(deadline, batch)` flushes, then blocks until a completion,
 //      a `wake`, or the deadline. Both add the tokens of the finished operations to `batch`; the worker puts the
-//      whole batch on its run queue at once, so that idle workers can steal from it.
+//      whole batch on one run queue at once, its own or a peer's, so that idle workers can steal from it.
 //   3. `wake` may come from any thread at any time and is sticky: one that comes before the worker blocks makes
 //      the next blocking `poll` return at once. Wakes may coalesce.
 //   4. `help` is called by a *peer* of the same runtime while the owner is stuck in a fiber: it may flush
