@@ -1,6 +1,8 @@
 // A server with a request that hogs its thread. Each byte of a request is answered with a line:
 //
-//     S  spins for a second of CPU time without suspending: a line when it begins, and the thread when it is over
+//     S  spins without suspending until somebody sends an E: a line when it begins, and the thread when it is over
+//     s  the same for a tenth of a second of CPU time
+//     E  ends it
 //     T  sleeps for 20 ms, as fibers do
 //     ?  stats()
 //     *  (any other) the thread that the connection's fiber runs on
@@ -8,6 +10,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -21,11 +24,18 @@ using namespace aramid;
 
 namespace {
 
-void spin() {
+std::atomic<bool> over;
+
+std::chrono::nanoseconds cpu_time() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  for (const time_t until = now.tv_sec + 1, rest = now.tv_nsec; now.tv_sec < until || now.tv_nsec < rest;) {
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
+
+void spin_for(std::chrono::nanoseconds time, io::tcp_stream& peer) {
+  over = false;
+  peer.write_all("spinning\n");
+  for (const auto end = cpu_time() + time; !over && cpu_time() < end;) {
   }
 }
 
@@ -39,8 +49,13 @@ std::string statistics_line() {
 std::string answer(char request, io::tcp_stream& peer) {
   switch (request) {
     case 'S':
-      peer.write_all("spinning\n");
-      spin();
+      spin_for(std::chrono::minutes(1), peer);
+      break;
+    case 's':
+      spin_for(std::chrono::milliseconds(100), peer);
+      break;
+    case 'E':
+      over = true;
       break;
     case 'T':
       this_fiber::sleep_for(std::chrono::milliseconds(20));

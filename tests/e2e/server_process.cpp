@@ -15,7 +15,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <ctime>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -246,16 +245,6 @@ bool is_asleep(pid_t pid) {
 
 bool has_pending_signals(pid_t pid) {
   return status_of("/proc/" + std::to_string(pid), "ShdPnd:").find_first_not_of('0') != std::string::npos;
-}
-
-std::chrono::nanoseconds cpu_time_of(pid_t pid) {
-  clockid_t clock{};
-  timespec now{};
-  if (const int error = ::clock_getcpuclockid(pid, &clock); error != 0) {
-    throw std::runtime_error(std::string("clock_getcpuclockid: ") + std::strerror(error));
-  }
-  ::clock_gettime(clock, &now);
-  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
 }
 
 }  // namespace aramid::e2e

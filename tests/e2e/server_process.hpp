@@ -102,9 +102,6 @@ struct process_shape {
 /// Whether the kernel still holds a signal that was sent to the process.
 [[nodiscard]] bool has_pending_signals(pid_t pid);
 
-/// CPU time of all threads, user and system.
-[[nodiscard]] std::chrono::nanoseconds cpu_time_of(pid_t pid);
-
 void nap();
 
 template <class Predicate>
