@@ -319,6 +319,14 @@ void runtime_core::help_the_stuck(worker& helper) noexcept {
   }
 }
 
+std::uint64_t runtime_core::given() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& each : workers_) {
+    sum += each->counters.given.get();
+  }
+  return sum;
+}
+
 statistics runtime_core::stats() const {
   statistics sum;
   sum.spawned = gate_.births_from_outside();

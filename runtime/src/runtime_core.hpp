@@ -96,6 +96,8 @@ public:
   [[nodiscard]] bool crowded() const noexcept { return watchdog_.crowded(); }
   /// From now on it is so, whatever is measured: for tests, and for who steps workers, whom no watchdog watches.
   void assume_crowded(bool so) noexcept { watchdog_.assume_crowded(so); }
+  /// How many fibers workers have given to peers in crowds.
+  [[nodiscard]] std::uint64_t given() const noexcept;
   /// Serves workers whose thread is stuck in a fiber, if there are any.
   void help_the_stuck(worker& helper) noexcept;
 

@@ -226,8 +226,8 @@ private:
   void offer_woken() noexcept;
   void note_pace() noexcept;
   [[nodiscard]] std::chrono::nanoseconds wait_behind(std::size_t more) const noexcept;
-  /// To one of the first so many workers. Returns: whether; `batch` is empty then.
-  bool hand_over(wake_batch& batch, unsigned peers) noexcept;
+  /// To one of the first so many workers, if one may have it; `batch` is empty then.
+  void hand_over(wake_batch& batch, unsigned peers) noexcept;
   void take_given() noexcept;
 
   // The scheduler's turn.

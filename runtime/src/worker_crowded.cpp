@@ -68,9 +68,9 @@ bool worker::worth_a_visit() const noexcept {
          (has_stealable() && (stuck() || late.load(std::memory_order_relaxed) || wait_behind(0) > crowding::patience));
 }
 
-bool worker::hand_over(wake_batch& batch, unsigned peers) noexcept {
+void worker::hand_over(wake_batch& batch, unsigned peers) noexcept {
   if (batch.size() == 0 || !core.crowded()) {
-    return false;
+    return;
   }
   for (unsigned i = 0; i != peers; ++i) {
     worker& peer = core.worker_at(i);
@@ -84,9 +84,8 @@ bool worker::hand_over(wake_batch& batch, unsigned peers) noexcept {
       peer.given_.push(static_cast<fiber_control&>(*std::exchange(next, next->next)));
     }
     peer.wake();
-    return true;
+    return;
   }
-  return false;
 }
 
 }  // namespace aramid::inline v0::detail

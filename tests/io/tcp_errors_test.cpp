@@ -2,7 +2,6 @@
 #include <aramid/io/tcp.hpp>
 
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -82,9 +81,7 @@ TEST_P(tcp_errors, write_to_a_reset_peer_reports_its_count_and_raises_no_signal)
     tcp_stream stream = listener.accept();
     const std::vector<std::byte> data(std::size_t{16} << 20);
     fiber<> resetting = spawn([&] {
-      for (char first; ::recv(peer.fd(), &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1;) {  // until it is in the middle
-        this_fiber::sleep_for(1ms);
-      }
+      peer.wait_for_bytes();  // until it is in the middle
       peer.reset();
     });
     std::size_t written = data.size();

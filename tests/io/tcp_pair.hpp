@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -16,6 +17,7 @@
 #include <system_error>
 #include <vector>
 
+#include <aramid/fiber.hpp>
 #include <aramid/io/tcp.hpp>
 
 namespace aramid::test {
@@ -48,6 +50,13 @@ public:
   void write(std::string_view text) const {
     if (::send(fd_, text.data(), text.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(text.size())) {
       throw std::system_error(errno, std::system_category(), "raw_socket::write");
+    }
+  }
+
+  /// Suspends until there is something to read, and leaves it there.
+  void wait_for_bytes() const {
+    for (char first; ::recv(fd_, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1;) {
+      this_fiber::sleep_for(std::chrono::milliseconds(1));
     }
   }
 

@@ -29,6 +29,7 @@
 #include "io/src/stream_socket.hpp"
 #include "leak_check.hpp"
 #include "tcp_pair.hpp"
+#include "tests/runtime/runtime_fixture.hpp"
 
 namespace {
 
@@ -177,9 +178,7 @@ public:
 
   /// Returns when the reader has met the end.
   void wait_for_reader() const {
-    while (!writer_->reader_waits()) {
-      this_fiber::sleep_for(100us);
-    }
+    EXPECT_TRUE(aramid::test::eventually([this] { return writer_->reader_waits(); }));
   }
 
   void let_the_writer_go() {

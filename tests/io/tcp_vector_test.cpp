@@ -200,9 +200,7 @@ TEST_P(tcp_vector, reset_in_the_middle_reports_its_count_and_raises_no_signal) {
         EXPECT_EQ(e.bytes_written(), written);
       }
     });
-    for (char first; ::recv(peer.fd(), &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1;) {  // until it is in the middle
-      this_fiber::sleep_for(1ms);
-    }
+    peer.wait_for_bytes();  // until it is in the middle
     peer.reset();
     writing.join();
     EXPECT_GT(written, 0U);

@@ -71,7 +71,7 @@ public:
   simulation(const simulation&) = delete;
   simulation& operator=(const simulation&) = delete;
 
-  /// Every fourth runtime of several workers has no CPU to spare.
+  /// Every fourth runtime has no CPU to spare.
   [[nodiscard]] static bool crowded(std::uint64_t seed) { return seed / 8 % 4 == 1; }
 
   template <class Fn>
@@ -150,14 +150,7 @@ public:
 
   [[nodiscard]] const time_point& now() const { return now_; }
   [[nodiscard]] statistics stats() const { return core_->stats(); }
-  /// How many fibers workers have given to peers.
-  [[nodiscard]] std::uint64_t given() const {
-    std::uint64_t sum = 0;
-    for (unsigned i = 0; i != core_->worker_count(); ++i) {
-      sum += core_->worker_at(i).counters.given.get();
-    }
-    return sum;
-  }
+  [[nodiscard]] std::uint64_t given() const { return core_->given(); }
 
 protected:
   /// Of a simulation with I/O: whether a worker's driver has something to do, and if not, when.
