@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compare_report import Row, Target
+from compare_steal import undisturbed
 
 BLOCK_BYTES = 4096
 FILE_BYTES = 256 << 20  # several times what a CPU's caches hold
@@ -213,6 +214,11 @@ def middle(values):
 def measure(readers, build_dir, rounds, seconds):
     """Returns: (place, depth, who) -> medians over the rounds, and notes."""
     taken = {}
+
+    def run_from_the_start(reader, place, path, depth):
+        prepare(place, path)
+        return run(reader, place, path, depth, seconds)
+
     with files(build_dir) as (paths, notes):
         for number in range(rounds):
             print(f"compare: round {number + 1} of {rounds}: files", file=sys.stderr)
@@ -221,9 +227,8 @@ def measure(readers, build_dir, rounds, seconds):
                     for reader in readers:
                         if depth == 1 and not reader.pinned:
                             continue
-                        prepare(place, path)
                         taken.setdefault((place, depth, reader.who), []).append(
-                            run(reader, place, path, depth, seconds)
+                            undisturbed(run_from_the_start, reader, place, path, depth)
                         )
     medians = {
         key: {name: middle(run[name] for run in runs) for name in runs[0]}

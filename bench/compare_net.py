@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compare_report import Row, Target
+from compare_steal import undisturbed
 
 CONNECTIONS = (8, 64, 512)
 START_SECONDS = 10
@@ -125,15 +126,17 @@ def run_load(net_load, running, connections, seconds, cpu):
 def measure(net_load, servers, rounds, seconds):
     """Returns: (connections, who) -> medians over the rounds."""
     server_cpu, load_cpu = choose_cpus()
+
+    def run(server, connections):
+        with RunningServer(server, server_cpu) as running:
+            return run_load(net_load, running, connections, seconds, load_cpu)
+
     taken = {(connections, server.who): [] for connections in CONNECTIONS for server in servers}
     for number in range(rounds):
         print(f"compare: round {number + 1} of {rounds}: echo servers", file=sys.stderr)
         for connections in CONNECTIONS:
             for server in servers:
-                with RunningServer(server, server_cpu) as running:
-                    taken[connections, server.who].append(
-                        run_load(net_load, running, connections, seconds, load_cpu)
-                    )
+                taken[connections, server.who].append(undisturbed(run, server, connections))
     return medians_of(taken)
 
 

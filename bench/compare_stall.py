@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from compare_net import Failure, RunningServer, Server, medians_of
 from compare_report import Row, Target, display_name, table, with_unit
+from compare_steal import undisturbed
 
 REQUEST_BYTES = 64
 OFFERED = (0.16, 0.64, 1.60)  # of one core
@@ -107,15 +108,17 @@ def figures_of(result):
 def measure(net_load, servers, rounds, seconds):
     """Returns: (case, who) -> medians over the rounds; and notes."""
     first = may_run_at_once()
+
+    def run(server, case):
+        with RunningServer(server, None) as running:
+            return run_load(net_load, running, case, seconds, first)
+
     taken = {(case, server.who): [] for case in CASES for server in servers}
     for number in range(rounds):
         print(f"compare: round {number + 1} of {rounds}: stalled load", file=sys.stderr)
         for case in CASES:
             for server in servers:
-                with RunningServer(server, None) as running:
-                    taken[case, server.who].append(
-                        run_load(net_load, running, case, seconds, first)
-                    )
+                taken[case, server.who].append(undisturbed(run, server, case))
     notes = []
     if not first:
         notes.append(
