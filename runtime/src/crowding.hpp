@@ -13,11 +13,13 @@
 //   2. More than a quarter of the time waited: crowded, for `shortest` windows. Whatever is measured then says nothing: with one worker
 //      awake nobody may be in its way.
 //   3. Then one window with the work shared again. If it is crowded too, for twice as long as before, up to `longest`; else that is that.
-//   4. But if fibers turn out to be heavy (pace.hpp) it ends at once, and does not begin for as many windows as it would have lasted: what waits behind
-//      one that computes for a millisecond is better off elsewhere, even if both get less of a CPU.
+//   4. Not where *heavy* fibers take more than a quarter of the time, those that compute while others only serve I/O (pace.hpp); if it has grown
+//      to more than a third, it ends. What waits behind one that computes for a millisecond is better off elsewhere, even if both get less of a CPU;
+//      but if few do, it costs less to wait for them than to share. A mean over about four windows: a load of a sixth must not
+//      look like one of a third by chance.
 //
-// So a machine that stays crowded pays for one window in a hundred, as does a load that only looks light; and what changes is found after 1.5 s at
-// most.
+// So a machine that stays crowded pays for one window in a hundred; and what changes is found after 1.5 s at most, or if it is fibers that
+// have become heavy within a few windows.
 #pragma once
 
 #include <algorithm>
@@ -39,26 +41,25 @@ public:
   /// thread run before another that waits for the CPU (EEVDF's base slice, 2.8 ms on two CPUs).
   static constexpr std::chrono::milliseconds patience{4};
 
-  /// Fibers have been heavy: the workers are not crowded from now on.
-  void note_heavy() noexcept {
-    if (std::exchange(crowded_, false)) {
-      left_ = last_;
-    }
-  }
-
-  /// A window is over in which the workers did `all`.
+  /// A window is over in which the workers did `all`, `heavy` of what they ran in heavy fibers.
   /// Returns: whether they are crowded from now on.
-  bool note(const cpu_times& all) noexcept {
+  bool note(const cpu_times& all, std::chrono::nanoseconds heavy) noexcept {
+    ran_ = ran_ * 3 / 4 + all.ran;
+    heavy_ = heavy_ * 3 / 4 + heavy;
+    if (3 * heavy_ > ran_) {
+      left_ = last_ = 0;
+      return crowded_ = false;
+    }
     if (left_ != 0 && --left_ != 0) {
       return crowded_;
     }
     if (std::exchange(crowded_, false)) {
       return false;  // the probe
     }
-    if (all.ran + all.waited < window / 4) {
+    if (all.ran + all.waited < window / 2) {
       return false;  // too little to say; a probe is over all the same
     }
-    if (3 * all.waited <= all.ran) {
+    if (3 * all.waited <= all.ran || 4 * heavy_ > ran_) {
       last_ = 0;
       return false;
     }
@@ -71,6 +72,8 @@ private:
   bool crowded_ = false;
   unsigned left_ = 0;  // windows for which it stays as it is
   unsigned last_ = 0;  // for how many it was crowded the last time; 0 if not any more
+  std::chrono::nanoseconds ran_{0};  // this and the next: sums that lose a quarter with each window
+  std::chrono::nanoseconds heavy_{0};
 };
 
 }  // namespace aramid::inline v0::detail

@@ -94,6 +94,7 @@ public:
   [[nodiscard]] bool any_stuck() const noexcept { return watchdog_.any_stuck(); }
   /// Whether the workers have fewer CPUs than they would use (crowding.hpp).
   [[nodiscard]] bool crowded() const noexcept { return watchdog_.crowded(); }
+  [[nodiscard]] bool watches_cpu_times() const noexcept { return watchdog_.watches_cpu_times(); }
   /// From now on it is so, whatever is measured: for tests, and for who steps workers, whom no watchdog watches.
   void assume_crowded(bool so) noexcept { watchdog_.assume_crowded(so); }
   /// How many fibers workers have given to peers in crowds.

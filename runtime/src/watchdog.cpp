@@ -63,7 +63,6 @@ bool watchdog::look() noexcept {
   bool activity = false;
   bool stuck = false;
   bool late = false;
-  bool heavy = false;
   for (unsigned i = 0; i != core_.worker_count(); ++i) {
     worker& w = core_.worker_at(i);
     const std::uint64_t switches = w.counters.switches();
@@ -77,16 +76,11 @@ bool watchdog::look() noexcept {
     }
     w.stuck_at.store(is_stuck ? switches : UINT64_MAX, std::memory_order_relaxed);
     w.late.store(is_late, std::memory_order_relaxed);
-    heavy = w.fibers_pace.take_heavy() || heavy;
     stuck = stuck || is_stuck;
     late = late || is_late;
     activity = activity || run != 0 || is_stuck;
   }
   any_stuck_.store(stuck, std::memory_order_relaxed);
-  if (heavy) {
-    crowding_.note_heavy();
-    note_crowded(false);
-  }
   if (stuck || late) {
     const int sleeper = stuck ? core_.idle().wake_spare() : core_.idle().wake_one();
     if (sleeper != idle_set<>::none) {
@@ -106,21 +100,25 @@ void watchdog::watch_cpu_times() noexcept {
 }
 
 void watchdog::look_at_cpu_times() noexcept {
-  if (!watches_cpu_times_.load(std::memory_order_acquire)) {
+  if (!watches_cpu_times()) {
     return;
   }
   cpu_times sum;
+  std::chrono::nanoseconds heavy{0};
   for (unsigned i = 0; i != core_.worker_count(); ++i) {
     note& of = notes_[i];
-    const std::uint64_t switches = core_.worker_at(i).counters.switches();
+    const worker& w = core_.worker_at(i);
+    const std::uint64_t switches = w.counters.switches();
     if (switches == std::exchange(of.switches_at_window, switches)) {
       continue;
     }
     if (const std::optional<cpu_times> now = of.delay.read()) {
       sum += *now - std::exchange(of.cpu, *now);
     }
+    const std::chrono::nanoseconds heavy_now = w.fibers_pace.heavy();
+    heavy += heavy_now - std::exchange(of.heavy, heavy_now);
   }
-  note_crowded(crowding_.note(sum));
+  note_crowded(crowding_.note(sum, heavy));
 }
 
 void watchdog::note_crowded(bool so) noexcept {

@@ -72,6 +72,7 @@ public:
 
   /// From now on the CPU times of the workers are looked at, whose threads are running. Takes a descriptor for each, until `stop`. Once.
   void watch_cpu_times() noexcept;
+  [[nodiscard]] bool watches_cpu_times() const noexcept { return watches_cpu_times_.load(std::memory_order_acquire); }
 
 private:
   enum word : std::uint32_t { ticking, asleep, ending };
@@ -83,6 +84,7 @@ private:
     bool reported = false;
     run_delay delay;
     cpu_times cpu;                         // when `delay` was last read
+    std::chrono::nanoseconds heavy{0};     // and what heavy fibers had taken
     std::uint64_t switches_at_window = 0;  // at the end of the last window
   };
 

@@ -257,8 +257,9 @@ private:
   std::exception_ptr unstartable_why_;
   std::uint64_t next_look_ = picks_between_looks;  // the value of counters.picks at which the scheduler is due
   unsigned next_runs_ = 0;
-  std::optional<std::chrono::nanoseconds> cpu_at_look_;  // of its thread; in a crowd
-  std::uint64_t switches_at_look_ = 0;
+  time_point paced_at_{};  // when the pace was last noted; what its thread had run then, and how many switches it had made
+  std::optional<std::chrono::nanoseconds> paced_cpu_;
+  std::uint64_t paced_switches_ = 0;
   std::uint32_t looks_ = 0;            // of the scheduler in this period
   time_point period_began_{};
   std::uint64_t fresh_at_period_ = 0;  // the place behind the newest fresh fiber when it began

@@ -34,19 +34,19 @@ std::chrono::nanoseconds cpu_of_this_thread() noexcept {
 
 }  // namespace
 
-/// A system call, of 0.2 µs, each 64 switches of a crowd. Whoever steps workers wants them to do the same each time.
+/// A system call, of 0.2 µs. Whoever steps workers wants them to do the same each time.
 void worker::note_pace() noexcept {
-  if (ARAMID_LIKELY(!core.crowded() || stepped_)) {
-    cpu_at_look_.reset();
+  if (!core.watches_cpu_times() || stepped_ || now_ - paced_at_ < pace::interval) {
     return;
   }
+  paced_at_ = now_;
   const std::chrono::nanoseconds cpu = cpu_of_this_thread();
   const std::uint64_t switches = counters.switches();
-  if (cpu_at_look_.has_value()) {
-    fibers_pace.note(cpu - *cpu_at_look_, switches - switches_at_look_);
+  if (paced_cpu_.has_value()) {
+    fibers_pace.note(cpu - *paced_cpu_, switches - paced_switches_);
   }
-  cpu_at_look_ = cpu;
-  switches_at_look_ = switches;
+  paced_cpu_ = cpu;
+  paced_switches_ = switches;
 }
 
 /// How much the woken fibers here and `more` will take.

@@ -35,26 +35,28 @@ TEST(pace, fibers_that_serve_io_are_light_on_a_slow_machine_too) {
   pace p;
   p.note(64 * 12us, 64);
   p.note(64 * 4us, 64);
-  p.note(64 * 16us, 64);
-  EXPECT_FALSE(p.take_heavy());
+  EXPECT_EQ(p.mean(), 11us);
+  p.note(64 * 19us, 64);
+  EXPECT_EQ(p.mean(), 12us);
+  EXPECT_EQ(p.heavy(), 0ns);
 }
 
 TEST(pace, a_millisecond_among_64_is_heavy_and_leaves_the_mean_alone) {
   pace p;
   p.note(64 * 4us, 64);
+  EXPECT_EQ(p.heavy(), 0ns);
   p.note(63 * 4us + 1ms, 64);
-  EXPECT_TRUE(p.take_heavy());
-  EXPECT_FALSE(p.take_heavy());
   EXPECT_EQ(p.mean(), 4us);
+  EXPECT_EQ(p.heavy(), 996us);
   p.note(64 * 4us, 64);
-  EXPECT_FALSE(p.take_heavy());
+  EXPECT_EQ(p.heavy(), 996us);
 }
 
 TEST(pace, fibers_that_all_compute_are_heavy_from_the_first) {
   pace p;
   p.note(64 * 100us, 64);
-  EXPECT_TRUE(p.take_heavy());
   EXPECT_EQ(p.mean(), 0ns);
+  EXPECT_EQ(p.heavy(), 6400us);
 }
 
 }  // namespace
