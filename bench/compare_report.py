@@ -59,7 +59,7 @@ class Target:
 @dataclass
 class Row:
     figure: str
-    unit: str  # "ns", "us" or "/s"
+    unit: str  # "ns", "us", "/s" or "B"
     values: dict  # who -> figure; in the order of the table
     target: Target = None
     ours: str = "aramid"
@@ -127,6 +127,8 @@ def three_digits(value):
 def with_unit(value, unit):
     if value is None:
         return "—"
+    if unit == "B":
+        return f"{value:,.0f} B" if value < 1024 else f"{value / 1024:.1f} KiB"
     if unit == "/s":
         return f"{round(value, -2):,.0f} /s"
     nanoseconds = value * 1000 if unit == "us" else value
@@ -248,6 +250,7 @@ def self_test():
     assert with_unit(4.58, "us") == "4.58 µs" and with_unit(2420, "us") == "2.42 ms"
     assert with_unit(435e6, "ns") == "435 ms" and with_unit(215480, "/s") == "215,500 /s"
     assert with_unit(None, "ns") == "—"
+    assert with_unit(96, "B") == "96 B" and with_unit(5530, "B") == "5.4 KiB"
 
     row = Row(
         "f",

@@ -13,9 +13,7 @@ import (
 	"time"
 )
 
-const bufferBytes = 16 * 1024
-
-func echo(connection net.Conn) {
+func echo(connection net.Conn, bufferBytes int) {
 	defer connection.Close()
 	buffer := make([]byte, bufferBytes)
 	for {
@@ -40,6 +38,7 @@ func raiseDescriptorLimit() {
 func main() {
 	host := flag.String("host", "127.0.0.1", "address to listen on")
 	port := flag.Uint("port", 7777, "port to listen on, 0: the kernel chooses")
+	bufferBytes := flag.Int("buffer", 16*1024, "bytes of a connection's buffer")
 	workers := flag.Int("workers", 0, "GOMAXPROCS, 0: Go's own choice")
 	flag.Parse()
 	if *workers > 0 {
@@ -69,6 +68,6 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		go echo(connection)
+		go echo(connection, *bufferBytes)
 	}
 }

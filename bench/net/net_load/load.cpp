@@ -3,6 +3,7 @@
 #include "clock.hpp"
 #include "../stall.h"
 #include "connect.hpp"
+#include "process_memory.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -33,10 +34,10 @@ load::load(const options& settings)
 }
 
 const figures& load::run() {
-  connect();
   if (options_.mode == load_mode::hold) {
     hold();
   } else {
+    connect();
     loop();
   }
   drop_unanswered();
@@ -106,6 +107,8 @@ void load::draw_from(std::uint64_t start_ns) {
 }
 
 void load::hold() {
+  const std::uint64_t bytes_before = options_.server_pid ? resident_bytes_of(*options_.server_pid) : 0;
+  connect();
   open_window(options_.timeout_seconds);
   issue_everywhere(1);
   exchange(window_start_ns_ + to_ns(options_.timeout_seconds));
@@ -113,6 +116,10 @@ void load::hold() {
   // All are answered: one more look, so that a connection the server closed meanwhile does not pass
   // as held.
   exchange(now_ns());
+  if (options_.server_pid) {
+    const auto grown = static_cast<double>(resident_bytes_of(*options_.server_pid)) - static_cast<double>(bytes_before);
+    figures_.server_bytes_per_connection = grown / options_.connections;
+  }
 }
 
 void load::open_window(double seconds) {

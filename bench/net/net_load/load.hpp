@@ -8,7 +8,7 @@
 //   5. drain     nothing new is issued; every answer still due must come within the timeout
 //
 // Mode hold has one round trip on each connection as its window, and closes nothing before the last
-// has come back. A connection that fails is counted and dropped; the others go on. Every phase is
+// has come back and the server's memory has been looked at. A connection that fails is counted and dropped; the others go on. Every phase is
 // bounded in time.
 //
 // In the closed loop the answer to a request issues the next one on its connection, so a server that is
@@ -55,6 +55,7 @@ struct figures {
   histogram unmarked_ns;       // the same, without the marked ones
   histogram lateness_ns;       // open loop: between due and issued
   std::optional<double> server_cpu_seconds;
+  std::optional<double> server_bytes_per_connection;  // mode hold: by how much its resident set has grown
   failure_tally failures;
 };
 

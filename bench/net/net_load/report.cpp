@@ -106,6 +106,9 @@ void print_text(const options& settings, const figures& result) {
     std::printf("  server CPU  %.2f us a request (%.0f%% of one CPU)\n", cpu_us_per_request(result),
                 100.0 * *result.server_cpu_seconds / result.window_seconds);
   }
+  if (result.server_bytes_per_connection) {
+    std::printf("  server memory  %.0f bytes a connection\n", *result.server_bytes_per_connection);
+  }
   const failure_tally& failures = result.failures;
   std::printf("  errors      %" PRIu64, failures.total());
   if (failures.total() > 0) {
@@ -141,6 +144,9 @@ void print_json(const options& settings, const figures& result) {
                 *result.server_cpu_seconds, cpu_us_per_request(result));
   } else {
     std::printf("  \"server_cpu_seconds\": null,\n  \"server_cpu_us_per_request\": null,\n");
+  }
+  if (result.server_bytes_per_connection) {
+    std::printf("  \"server_bytes_per_connection\": %.1f,\n", *result.server_bytes_per_connection);
   }
   std::printf(
       "  \"errors\": {\"total\": %" PRIu64 ", \"mismatch\": %" PRIu64 ", \"reset\": %" PRIu64

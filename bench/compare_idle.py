@@ -1,0 +1,62 @@
+"""What an idle connection costs: by how much a server's resident memory grows with each that it has served once.
+
+Buffers of 4 KiB where a server has one for each connection. What the kernel keeps for a socket is the same for all, and not in it."""
+
+import json
+import resource
+import statistics
+import subprocess
+
+from compare_net import Failure, RunningServer, Server
+from compare_report import Row
+
+ROUNDS = 3
+CONNECTIONS = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200)
+REQUEST_BYTES = 64
+TIMEOUT_SECONDS = 60
+
+
+def servers_of(raw_epoll, go, echo_server, lending):
+    """`go`, or the last two: None where it is not to be measured."""
+    servers = [Server("raw_epoll", [raw_epoll], pinned=False)]
+    if go:
+        servers.append(Server("go", [go, "--buffer", "4096"], pinned=False))
+    if echo_server:
+        servers.append(Server("aramid", [echo_server], pinned=False))
+        servers.append(Server("aramid_lending", [lending], pinned=False))
+    return servers
+
+
+def measure(net_load, servers):
+    """Returns: who -> bytes for each connection, the median of some rounds."""
+    taken = {server.who: [hold(net_load, server) for _ in range(ROUNDS)] for server in servers}
+    return {who: statistics.median(bytes_each) for who, bytes_each in taken.items()}
+
+
+def hold(net_load, server):
+    with RunningServer(server, None) as running:
+        words = f"--port {running.port} --mode hold --connections {CONNECTIONS} --size {REQUEST_BYTES}"
+        words += f" --timeout {TIMEOUT_SECONDS} --server-pid {running.process.pid} --json --quiet"
+        done = subprocess.run([net_load, *words.split()], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failure(f"{server.who} with {CONNECTIONS} idle connections: {done.stderr.strip()}")
+    return json.loads(done.stdout)["server_bytes_per_connection"]
+
+
+def make_rows(results):
+    figure = f"{CONNECTIONS:,} idle connections: memory of each"
+    lending = {who: value for who, value in results.items() if who != "aramid"}
+    if "aramid_lending" in lending:
+        lending["aramid"] = lending.pop("aramid_lending")
+    own = {who: value for who, value in results.items() if who != "aramid_lending"}
+    return [
+        Row(figure, "B", own, group="net"),
+        Row(f"{figure}, buffers lent", "B", lending, group="net"),
+    ]
+
+
+def self_test():
+    own, lending = make_rows({"raw_epoll": 100.0, "go": 9000.0, "aramid": 8000.0, "aramid_lending": 5000.0})
+    assert own.floor_names == lending.floor_names == ["raw_epoll"] and own.peer_names == lending.peer_names == ["go"]
+    assert own.ratio_to(["go"]) == 8 / 9 and lending.ratio_to(["go"]) == 5 / 9
+    assert len(make_rows({"raw_epoll": 100.0})) == 2

@@ -1,0 +1,22 @@
+#include "process_memory.hpp"
+
+#include "failure.hpp"
+
+#include <unistd.h>
+
+#include <fstream>
+#include <string>
+
+namespace net_load {
+
+std::uint64_t resident_bytes_of(pid_t process) {
+  std::ifstream statm("/proc/" + std::to_string(process) + "/statm");
+  std::uint64_t size_pages = 0;
+  std::uint64_t resident_pages = 0;
+  if (!(statm >> size_pages >> resident_pages)) {
+    throw bad_usage("--server-pid " + std::to_string(process) + ": no such process");
+  }
+  return resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace net_load
