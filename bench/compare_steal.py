@@ -1,4 +1,4 @@
-"""Measurements while the machine is ours.
+"""Measurements of servers and files while the machine is ours. (The others are minima of many, which it does not touch.)
 
 A virtual machine stands still while its hypervisor serves others, up to 200 ms at a time where that is busy; what runs then is charged for it, and
 latencies have it. Linux counts that as "steal" (man 5 proc_stat). A measurement with much of it is taken again.

@@ -52,14 +52,14 @@ function(aramid_add_library layer)
   endif()
 endfunction()
 
-# aramid_add_test(<name> SOURCES <file>... [LIBS <target>...] [TIMEOUT <seconds>] [RUN_SERIAL] [SHARDS <count>])
+# aramid_add_test(<name> SOURCES <file>... [LIBS <target>...] [TIMEOUT <seconds>] [SHARDS <count>])
 # One GoogleTest executable for a layer or a topic; each of its tests becomes a CTest test with
 # the label <name>. Without a source there is nothing to build.
 # With SHARDS, and under a sanitizer, which takes longer to start a program than most tests to run, CTest has <count> tests instead,
 # <name>.shard_<i>, each a process with its share of the program's tests one after another. What fails, or was running at a
 # timeout, stands in its output. The other presets run each test alone, so both ways are tried.
 function(aramid_add_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "RUN_SERIAL" "TIMEOUT;SHARDS" "SOURCES;LIBS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT;SHARDS" "SOURCES;LIBS")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "aramid_add_test(${name}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -80,9 +80,6 @@ function(aramid_add_test name)
   set(properties LABELS ${name})
   if(arg_TIMEOUT)
     list(APPEND properties TIMEOUT ${arg_TIMEOUT})
-  endif()
-  if(arg_RUN_SERIAL)
-    list(APPEND properties RUN_SERIAL TRUE)
   endif()
   if(arg_SHARDS AND CMAKE_CXX_FLAGS MATCHES "-fsanitize")
     math(EXPR last "${arg_SHARDS} - 1")

@@ -1,6 +1,5 @@
-// An echo server as examples/echo_server.cpp is one, but for what it is measured for: its connections hold no buffer while nothing comes
-// (tcp_stream::receive), or with --stall BYTES it serves the stalled load (stall.h) in requests of so many bytes. At its end it prints what
-// the scheduler did.
+// Gives every byte back, as examples/echo_server.cpp does, but its connections hold no buffer while nothing comes (tcp_stream::receive). With
+// --stall BYTES it serves the stalled load (stall.h), in requests of so many bytes. At its end it prints what the scheduler did.
 #include "echo_server.h"
 #include "stall.h"
 

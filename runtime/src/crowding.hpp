@@ -10,8 +10,8 @@
 //
 //   1. The kernel counts for each thread for how long it ran and for how long it was ready to run and did not (run_delay.hpp). The watchdog
 //      adds up both of all workers over a window.
-//   2. More than a quarter of the time waited: crowded, for `shortest` windows. Whatever is measured then says nothing: with one worker
-//      awake nobody may be in its way.
+//   2. More than a quarter of the time waited, and they wanted at least half of one CPU: crowded, for `shortest` windows. For how long they
+//      wait then says nothing: with one worker awake nobody may be in its way.
 //   3. Then one window with the work shared again. If it is crowded too, for twice as long as before, up to `longest`; else that is that.
 //   4. Not where *heavy* fibers take more than a quarter of the time, those that compute while others only serve I/O (pace.hpp); if it has grown
 //      to more than a third, it ends. What waits behind one that computes for a millisecond is better off elsewhere, even if both get less of a CPU;

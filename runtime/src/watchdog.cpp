@@ -99,6 +99,7 @@ void watchdog::watch_cpu_times() noexcept {
     std::atomic<pid_t>& thread = core_.worker_at(i).thread_id;
     thread.wait(0, std::memory_order_acquire);
     notes_[i].delay.open(thread.load(std::memory_order_relaxed));
+    notes_[i].cpu = notes_[i].delay.read().value_or(cpu_times{});
   }
   watches_cpu_times_.store(true, std::memory_order_release);
 }

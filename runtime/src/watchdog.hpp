@@ -11,8 +11,8 @@
 //   4. If nothing has happened for a whole tick and every worker sleeps, the watchdog sleeps too, until a worker that
 //      comes back from its sleep says so (note_activity). So an idle program has no wake-ups, and
 //      a busy one pays one system call per quiet period and a tick every `period`.
-//   5. Every `crowding::window` it adds up for how long the workers ran and for how long they waited for a CPU, and says whether they are
-//      crowded (crowding.hpp). As long as they are, a tick also compares how many fibers a worker has run with how many
+//   5. Every `crowding::window` it adds up for how long the workers ran, how much of that in heavy fibers, and for how long they waited for a
+//      CPU, and says whether they are crowded (crowding.hpp). As long as they are, a tick also compares how many fibers a worker has run with how many
 //      wait there: at that rate, will it have run them all within `crowding::patience`? If not it is late: a peer is woken, which takes from it.
 //
 // It also reports hogs, if asked to (hog_report.hpp): a worker that has stood still at so many ticks in a row.

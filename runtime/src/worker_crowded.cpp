@@ -36,17 +36,15 @@ std::chrono::nanoseconds cpu_of_this_thread() noexcept {
 
 /// A system call, of 0.2 µs. Whoever steps workers wants them to do the same each time.
 void worker::note_pace() noexcept {
-  if (!core.watches_cpu_times() || stepped_ || now_ - paced_at_ < pace::interval) {
+  const std::uint64_t switches = counters.switches();
+  if (!core.watches_cpu_times() || stepped_ || now_ - paced_.at < pace::interval || switches - paced_.switches < pace::fewest) {
     return;
   }
-  paced_at_ = now_;
   const std::chrono::nanoseconds cpu = cpu_of_this_thread();
-  const std::uint64_t switches = counters.switches();
-  if (paced_cpu_.has_value()) {
-    fibers_pace.note(cpu - *paced_cpu_, switches - paced_switches_);
+  if (paced_.at != time_point()) {
+    fibers_pace.note(cpu - paced_.cpu, switches - paced_.switches);
   }
-  paced_cpu_ = cpu;
-  paced_switches_ = switches;
+  paced_ = {now_, cpu, switches};
 }
 
 /// How much the woken fibers here and `more` will take.

@@ -13,7 +13,6 @@ namespace aramid::e2e {
 namespace {
 
 using namespace std::chrono_literals;
-using std::chrono::steady_clock;
 
 constexpr int limit = 64;
 constexpr std::size_t crowd_size = 200;
@@ -21,13 +20,13 @@ constexpr std::size_t crowd_size = 200;
 std::string name_of(std::size_t who) { return pattern(32, who); }
 
 /// Who spins is never asleep, or wakes up time and again: here it is the listener that looks whether a number is free, and each
-/// look after the first few is a second after the one before. A machine that is slow makes it fewer.
+/// look after the first few is a second after the one before. The watchdog's ticks, while a worker that was woken waits for a CPU, are not counted.
 void expect_no_spin(const server_process& server) {
   EXPECT_TRUE(eventually([&] { return is_asleep(server.pid()); }));
   const auto sum_of_wake_ups = [&] {
     std::uint64_t sum = 0;
     for (const auto& [thread, count] : wake_ups_of(server.pid())) {
-      sum += count;
+      sum += thread.find("aramid-watch") == std::string::npos ? count : 0;
     }
     return sum;
   };

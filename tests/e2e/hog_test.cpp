@@ -1,6 +1,6 @@
 // One fiber that spins on one of the workers does not hold up the others: what waits on that worker's ring, in its queues and in its
-// timers is served by its peers. The spin lasts until somebody who has been served meanwhile ends it. How soon they are served is a
-// benchmark's to say: bench/ticker.cpp.
+// timers is served by its peers. The spin lasts until somebody who has been served meanwhile ends it; by itself it
+// ends after ten seconds of CPU time, which is too late for these tests.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -56,7 +56,9 @@ public:
   void begin_spin(std::size_t who, char request = 'S') {
     hog = who;
     crowd[hog].send({&request, 1});
-    ASSERT_EQ(line_of(crowd[hog]), "spinning");
+    if (line_of(crowd[hog]) != "spinning") {
+      throw std::runtime_error("it does not spin");
+    }
   }
   /// Returns: the thread that span until now.
   std::string end_spin() {
@@ -117,13 +119,11 @@ TEST_P(hog, keeps_nobody_from_being_served) {
     const std::string stuck = it.end_spin();
     EXPECT_EQ(std::count(served_by.begin(), served_by.end(), stuck), 0);
     were_on_its_ring += std::count(before.begin(), before.end(), stuck);
-    return were_on_its_ring >= 8 && it.figure("steals") != 0;
+    return were_on_its_ring >= 8 && it.figure("steals") != 0 && it.figure("helps") != 0 && it.figure("migrations") != 0;
   }));
 
   EXPECT_EQ(it.driver(), GetParam().driver);
   EXPECT_EQ(it.figure("workers"), GetParam().workers);
-  EXPECT_GT(it.figure("helps"), 0U);
-  EXPECT_GT(it.figure("migrations"), 0U);
   EXPECT_GT(it.figure("submissions"), 0U);
   it.expect_clean_exit();
 }
@@ -140,26 +140,25 @@ TEST_P(hog, delays_no_timer) {
   it.expect_clean_exit();
 }
 
-TEST_P(hog, delays_no_timer_that_it_was_armed_beside) {
-  // Armed on whichever workers, the hog's too, before it spins.
+TEST_P(hog, delays_no_timer_that_was_armed_beside_it) {
   hog_under_test it(GetParam());
   std::vector<peer> sleepers;
   for (std::size_t i = 0; i != crowd_size; ++i) {
     sleepers.emplace_back(it.server.port());
   }
-  for (std::size_t i = 0; i != 6; ++i) {
-    const auto start = steady_clock::now();
+  std::size_t who = 0;
+  EXPECT_TRUE(eventually([&] {
     for (peer& each : sleepers) {
       each.send("T");
     }
     it.ask_all();
-    it.begin_spin(i);
+    it.begin_spin(who++ % crowd_size);
+    std::vector<std::string> armed_on;
     for (peer& each : sleepers) {
-      (void)line_of(each);
+      armed_on.push_back(line_of(each));
     }
-    EXPECT_GE(steady_clock::now() - start, 20ms);
-    (void)it.end_spin();
-  }
+    return std::count(armed_on.begin(), armed_on.end(), it.end_spin()) >= 4;
+  }));
   it.expect_clean_exit();
 }
 

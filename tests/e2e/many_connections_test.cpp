@@ -94,10 +94,11 @@ TEST_P(many_connections, ten_thousand_are_open_at_once_and_each_is_served) {
   }
   // It starts with the soft limit of a login, 1,024, and has to raise it.
   echo_under_test echo(GetParam());
-  load open(echo.server, "hold", count);
+  load open(echo.server, "hold", count, {"--server-pid", std::to_string(echo.server.pid())});
   ASSERT_EQ(open.wait_exit(), 0) << open.errors();
   EXPECT_EQ(open.figure("connections_left"), count) << open.output();
   EXPECT_EQ(open.figure("requests"), count) << open.output();
+  EXPECT_GT(open.figure("server_bytes_per_connection"), 0) << open.output();
   std::printf("%d connections open: connected in %.2f s, a round trip on each in %.2f s\n", count,
               open.figure("connect_seconds"), open.figure("window_seconds"));
   echo.expect_nothing_left();

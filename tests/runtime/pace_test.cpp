@@ -59,5 +59,28 @@ TEST(pace, fibers_that_all_compute_are_heavy_from_the_first) {
   EXPECT_EQ(p.heavy(), 6400us);
 }
 
+TEST(pace, a_mean_that_is_out_of_date_is_forgotten) {
+  pace p;
+  p.note(64 * 4us, 64);
+  for (unsigned i = 0; i < pace::while_of_heavy_ones; ++i) {
+    EXPECT_EQ(p.mean(), 4us);
+    p.note(64 * 20us, 64);
+  }
+  EXPECT_EQ(p.mean(), 0us);
+  const std::chrono::nanoseconds before = p.heavy();
+  p.note(64 * 20us, 64);
+  EXPECT_EQ(p.mean(), 20us);
+  EXPECT_EQ(p.heavy(), before);
+}
+
+TEST(pace, a_light_one_between_heavy_ones_shows_that_the_mean_holds) {
+  pace p;
+  p.note(64 * 4us, 64);
+  for (unsigned i = 0; i < 3 * pace::while_of_heavy_ones; ++i) {
+    p.note(i % 8 == 0 ? 64 * 4us : 1300us, 64);
+  }
+  EXPECT_EQ(p.mean(), 4us);
+}
+
 }  // namespace
 }  // namespace aramid::test

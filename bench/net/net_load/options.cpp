@@ -62,7 +62,7 @@ std::optional<int> parse_options(int argc, char** argv, options& parsed) {
   const auto* pin =
       app.add_option("--pin", pin_cpu, "run on this CPU only")->check(CLI::Range(0, 1023));
   const auto* pid =
-      app.add_option("--server-pid", server_pid, "report the CPU time of this process per request")
+      app.add_option("--server-pid", server_pid, "report the CPU time of this process per request; mode hold: and its memory per connection")
           ->check(CLI::PositiveNumber);
   try {
     app.parse(argc, argv);

@@ -13,8 +13,8 @@ std::uint64_t resident_bytes_of(pid_t process) {
   std::ifstream statm("/proc/" + std::to_string(process) + "/statm");
   std::uint64_t size_pages = 0;
   std::uint64_t resident_pages = 0;
-  if (!(statm >> size_pages >> resident_pages)) {
-    throw bad_usage("--server-pid " + std::to_string(process) + ": no such process");
+  if (!(statm >> size_pages >> resident_pages) || resident_pages == 0) {  // 0: a zombie
+    throw server_unreachable("the server process " + std::to_string(process) + " has ended");
   }
   return resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }

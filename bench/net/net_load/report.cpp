@@ -147,6 +147,8 @@ void print_json(const options& settings, const figures& result) {
   }
   if (result.server_bytes_per_connection) {
     std::printf("  \"server_bytes_per_connection\": %.1f,\n", *result.server_bytes_per_connection);
+  } else {
+    std::printf("  \"server_bytes_per_connection\": null,\n");
   }
   std::printf(
       "  \"errors\": {\"total\": %" PRIu64 ", \"mismatch\": %" PRIu64 ", \"reset\": %" PRIu64
