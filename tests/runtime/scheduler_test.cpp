@@ -189,20 +189,25 @@ TEST_F(scheduler_on_one_worker, fibers_that_one_poll_wakes_run_in_order) {
   aramid::run(
       [] {
         std::vector<int> order;
-        std::vector<fiber<>> fibers;
-        const auto base = clock::now() + 20ms;
-        for (int i = 0; i < 20; ++i) {
-          fibers.push_back(spawn([&, i] {
-            this_fiber::sleep_until(base + i * 10us);
-            order.push_back(i);
-          }));
-        }
-        for (int i = 0; i < 20; ++i) {
-          this_fiber::yield();  // they all sleep now
-        }
-        hog(base + 1ms - clock::now());
-        for (auto& each : fibers) {
-          each.join();
+        bool all_slept = false;
+        for (auto lead = 20ms; !all_slept; lead *= 2) {  // again, with more time, if the first was due before the last slept
+          order.clear();
+          std::vector<fiber<>> fibers;
+          const auto base = clock::now() + lead;
+          for (int i = 0; i < 20; ++i) {
+            fibers.push_back(spawn([&, i] {
+              this_fiber::sleep_until(base + i * 10us);
+              order.push_back(i);
+            }));
+          }
+          for (int i = 0; i < 20; ++i) {
+            this_fiber::yield();  // they all sleep now
+          }
+          all_slept = clock::now() < base;
+          hog(base + 1ms - clock::now());
+          for (auto& each : fibers) {
+            each.join();
+          }
         }
         std::vector<int> sorted = order;
         std::sort(sorted.begin(), sorted.end());
@@ -387,35 +392,6 @@ TEST_F(scheduler_on_two_workers, threads_reach_a_runtime_with_a_hog) {
                   return i;
                 }).join(),
               i);
-  }
-}
-
-// A worker looks at its timers every 64 fibers, and that is two thirds of a second here.
-TEST_F(scheduler_on_two_workers, timers_fire_between_fibers_that_all_compute) {
-  runtime rt(options{.workers = 2});
-  std::atomic<bool> over{false};
-  std::atomic<int> turns{0};
-  std::vector<fiber<>> computing;
-  for (int i = 0; i < 6; ++i) {
-    computing.push_back(rt.spawn([&] {
-      while (!over) {
-        ++turns;
-        for (const auto end = clock::now() + 10ms; clock::now() < end;) {
-        }
-        this_fiber::yield();
-      }
-    }));
-  }
-  constexpr int sleeps = 3;
-  rt.spawn([&] {
-      for (int i = 0; i < sleeps; ++i) {
-        this_fiber::sleep_for(1ms);
-      }
-      over = true;
-    }).join();
-  EXPECT_LT(turns, sleeps * 64) << "on both workers together: half of what it takes if each comes to its 64th fiber first";
-  for (auto& each : computing) {
-    each.join();
   }
 }
 
