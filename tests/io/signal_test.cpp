@@ -102,7 +102,7 @@ TEST_P(signals, cancelled_wait_loses_no_signal) {
 }
 
 /// ThreadSanitizer keeps a signal back until its thread calls something that it intercepts. One that comes just before the thread goes to sleep in
-/// a raw system call it keeps for as long as that lasts: another signal ends the sleep.
+/// a raw system call it keeps for as long as that lasts: another signal ends the sleep. And it may be the caller's, who calls nothing of the kind.
 void rouse_under_tsan([[maybe_unused]] unsigned looks) {
 #if defined(__SANITIZE_THREAD__)
   if (looks == 4096) {
@@ -112,6 +112,7 @@ void rouse_under_tsan([[maybe_unused]] unsigned looks) {
   }
   if (looks % 4096 == 0) {
     ::kill(::getpid(), SIGUSR2);
+    ::usleep(0);
   }
 #endif
 }
