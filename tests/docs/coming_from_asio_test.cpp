@@ -432,6 +432,7 @@ TEST_F(coming_from_asio_run, back_into_an_io_context) {
   loop.run();
   // end
   EXPECT_EQ(answer, 49);
+  rt.stop();  // the worker may still be on its way out of `post`
 }
 
 TEST_P(coming_from_asio, io_context_in_a_fiber_and_its_operations) {
