@@ -69,12 +69,13 @@ void fake_driver::cancel(operation& op, caller) noexcept {
 }
 
 void fake_driver::poll(time_point deadline, wake_batch& batch) noexcept {
+  bool finished = false;
   {
     const std::lock_guard guard(lock_);
     woken_.store(false, std::memory_order_relaxed);
-    go_through(batch);
+    finished = go_through(batch);
   }
-  if (virtual_now_ == nullptr && deadline > clock::time_point() && batch.size() == 0 && doorbell_.begin_sleep()) {
+  if (virtual_now_ == nullptr && deadline > clock::time_point() && !finished && doorbell_.begin_sleep()) {
     sleep(deadline);
     doorbell_.end_sleep();
     const std::lock_guard guard(lock_);
@@ -92,14 +93,11 @@ bool fake_driver::help(wake_batch& batch) noexcept {
     return false;
   }
   const std::lock_guard guard(lock_, std::adopt_lock);
-  const std::size_t before = batch.size();
-  if (!asleep_) {
-    go_through(batch);
-  }
-  return batch.size() != before;
+  return !asleep_ && go_through(batch);
 }
 
-void fake_driver::go_through(wake_batch& batch) noexcept {
+bool fake_driver::go_through(wake_batch& batch) noexcept {
+  bool finished = false;
   std::shuffle(pending_.begin(), pending_.end(), random_);
   for (std::size_t i = 0; i < pending_.size();) {
     std::int32_t result = 0;
@@ -112,7 +110,9 @@ void fake_driver::go_through(wake_batch& batch) noexcept {
     trace_ = (trace_ ^ (static_cast<std::uint64_t>(op.kind) << 32 | static_cast<std::uint32_t>(result))) * 0x100000001b3;  // FNV-1a's
     in_flight_.fetch_sub(1, std::memory_order_relaxed);
     batch.add(op.finish(result));
+    finished = true;
   }
+  return finished;
 }
 
 bool fake_driver::advance(pending& one, std::int32_t& result) noexcept {
@@ -136,7 +136,7 @@ bool fake_driver::advance(pending& one, std::int32_t& result) noexcept {
   }
   result = try_now(*one.op);
   // A foreign descriptor that is O_NONBLOCK would end so under io_uring; this kernel waits.
-  return result != -EAGAIN;
+  return result != -EAGAIN || always_blocks(*one.op);
 }
 
 std::int32_t fake_driver::try_now(operation& op) noexcept {
@@ -165,10 +165,11 @@ void fake_driver::sleep(time_point deadline) noexcept {
   {
     const std::lock_guard guard(lock_);
     for (const pending& one : pending_) {
-      if (one.cancelled) {
-        return;
+      const bool due = one.due <= now();
+      if (one.cancelled || (due && always_blocks(*one.op))) {
+        return;  // no descriptor tells of it; what was late may have fallen due since the list was gone through
       }
-      if (one.due <= now()) {
+      if (due) {
         watched.push_back({one.op->fd, static_cast<short>(one.op->events()), 0});
       } else {
         deadline = std::min(deadline, one.due);

@@ -77,7 +77,8 @@ private:
   };
 
   [[nodiscard]] bool happens(unsigned of_1024) noexcept { return random_() % 1024 < of_1024; }
-  void go_through(wake_batch& batch) noexcept;
+  /// Returns: whether anything is done.
+  bool go_through(wake_batch& batch) noexcept;
   [[nodiscard]] std::int32_t try_now(operation& op) noexcept;
   /// Returns: whether it is done, with `result`.
   [[nodiscard]] bool advance(pending& one, std::int32_t& result) noexcept;
