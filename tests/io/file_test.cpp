@@ -25,6 +25,7 @@
 
 #include "leak_check.hpp"
 #include "tcp_pair.hpp"
+#include "waiting.hpp"
 
 namespace {
 
@@ -34,6 +35,7 @@ using namespace aramid::io;
 using aramid::test::pattern;
 using aramid::test::read_text;
 using aramid::test::pattern_at;
+using aramid::test::until_waiting_in;
 
 constexpr open_options for_writing{.read = false, .write = true, .create = true, .truncate = true};
 
@@ -364,7 +366,7 @@ TEST_P(fifo, carries_bytes_and_close_wakes_its_reader) {
     file out = file::open(path("fifo"), {.read = false, .write = true});
     std::array<char, 16> buffer;
     fiber<> writing = spawn([&] {
-      this_fiber::sleep_for(2ms);
+      until_waiting_in("file::read");
       out.write_all("through");
     });
     EXPECT_EQ(read_text(in, 7), "through");
@@ -372,7 +374,7 @@ TEST_P(fifo, carries_bytes_and_close_wakes_its_reader) {
 
     std::error_code ec;
     fiber<> reading = spawn([&] { EXPECT_EQ(in.read_some(buffer, ec), 0U); });
-    this_fiber::sleep_for(5ms);
+    until_waiting_in("file::read_some");
     in.close();
     reading.join();
     EXPECT_EQ(ec, errc::closed);

@@ -33,6 +33,7 @@
 #include "tcp_pair.hpp"
 #include "tests/runtime/runtime_fixture.hpp"
 #include "tests/runtime/scale.hpp"
+#include "waiting.hpp"
 
 namespace {
 
@@ -43,6 +44,7 @@ using aramid::test::loopback;
 using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
 using aramid::test::read_text;
+using aramid::test::until_waiting_in;
 
 class hazard : public aramid::test::on_each_driver {};
 ARAMID_ON_EACH_DRIVER(hazard);
@@ -63,7 +65,7 @@ TEST_P(hazard, descriptors_that_somebody_made_nonblocking_are_waited_for) {
     tcp_stream right = tcp_stream::adopt(other);
     const auto much = pattern(2'000'000);  // more than the kernel takes at once
     fiber<> writing = spawn([&] {
-      this_fiber::sleep_for(1ms);  // the reader waits
+      until_waiting_in("tcp_stream::read_exactly");
       left.write_all(much);
     });
     std::vector<std::byte> came(much.size());
@@ -74,7 +76,7 @@ TEST_P(hazard, descriptors_that_somebody_made_nonblocking_are_waited_for) {
     tcp_listener listener(loopback);
     ::fcntl(listener.native_handle(), F_SETFL, ::fcntl(listener.native_handle(), F_GETFL) | O_NONBLOCK);
     fiber<tcp_stream> accepting = spawn([&] { return listener.accept(); });
-    this_fiber::sleep_for(1ms);
+    until_waiting_in("tcp_listener::accept");
     tcp_stream client = connect(listener.local_endpoint());
     EXPECT_TRUE(accepting.join().is_open());
 
@@ -83,7 +85,7 @@ TEST_P(hazard, descriptors_that_somebody_made_nonblocking_are_waited_for) {
     file out = file::adopt(ends[1]);
     file in = file::adopt(ends[0]);
     fiber<std::string> reading = spawn([&] { return read_text(in, 4); });
-    this_fiber::sleep_for(1ms);
+    until_waiting_in("file::read");
     out.write_all("pipe");
     EXPECT_EQ(reading.join(), "pipe");
     EXPECT_NE(::fcntl(in.native_handle(), F_GETFL) & O_NONBLOCK, 0) << "and left as they were";
@@ -199,7 +201,7 @@ TEST_P(hazard, closing_ends_a_read_though_a_duplicate_is_open) {
       std::array<char, 1> buffer;
       EXPECT_EQ(server.read_some(buffer, ec), 0U);
     });
-    this_fiber::sleep_for(1ms);
+    until_waiting_in("tcp_stream::read_some");
     server.close();
     reading.join();
     EXPECT_EQ(ec, errc::closed);

@@ -17,6 +17,7 @@
 
 #include "leak_check.hpp"
 #include "tests/runtime/scale.hpp"
+#include "waiting.hpp"
 
 namespace {
 
@@ -37,7 +38,7 @@ TEST_P(signals, wait_returns_the_number) {
   run([] {
     signal_set set{SIGUSR1, SIGUSR2};
     fiber<int> waiting = spawn([&] { return set.wait(); });
-    this_fiber::sleep_for(2ms);
+    aramid::test::until_waiting_in("signal_set::wait");
     ::kill(::getpid(), SIGUSR2);
     EXPECT_EQ(waiting.join(), SIGUSR2);
     EXPECT_EQ(set.try_wait(), 0);
@@ -166,7 +167,7 @@ TEST_P(signals, second_waiter_is_told) {
   run([] {
     signal_set set{SIGUSR1};
     fiber<int> waiting = spawn([&] { return set.wait(); });
-    this_fiber::sleep_for(2ms);
+    aramid::test::until_waiting_in("signal_set::wait");
     EXPECT_THROW(set.wait(), std::logic_error);
     ::raise(SIGUSR1);
     EXPECT_EQ(waiting.join(), SIGUSR1);

@@ -19,6 +19,7 @@
 #include "leak_check.hpp"
 #include "tcp_pair.hpp"
 #include "tests/runtime/scale.hpp"
+#include "waiting.hpp"
 
 namespace {
 
@@ -31,6 +32,7 @@ using aramid::test::loopback;
 using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
 using aramid::test::pattern_at;
+using aramid::test::until_waiting_in;
 
 std::vector<std::unique_ptr<driver>> make_tiny(unsigned count, std::string_view) {
   std::vector<std::unique_ptr<driver>> made;
@@ -105,7 +107,7 @@ TEST_P(small_rings, all_reads_complete_at_once) {
           EXPECT_EQ(buffer[0], 'x');
         });
       }
-      this_fiber::sleep_for(5ms);
+      until_waiting_in("tcp_stream::read_exactly", connections);
       // By plain system calls, so that nothing is reaped in between.
       for (auto& pair : pairs) {
         ASSERT_EQ(::send(pair.client.native_handle(), "x", 1, MSG_NOSIGNAL), 1);
@@ -163,7 +165,7 @@ TEST_P(small_rings, runtime_ends_with_operations_in_flight) {
         pair.server.read_exactly(buffer);
       }));
     }
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::read_exactly", fibers);
     // Cancelled and joined by their handles.
   });
 }

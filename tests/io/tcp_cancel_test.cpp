@@ -21,6 +21,7 @@
 #include "leak_check.hpp"
 #include "tcp_pair.hpp"
 #include "tests/runtime/scale.hpp"
+#include "waiting.hpp"
 
 namespace {
 
@@ -32,6 +33,7 @@ using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
 using aramid::test::pattern_at;
 using aramid::test::scaled;
+using aramid::test::until_waiting_in;
 
 class tcp_cancel : public aramid::test::on_each_driver {};
 ARAMID_ON_EACH_DRIVER(tcp_cancel);
@@ -41,7 +43,7 @@ TEST_P(tcp_cancel, read_throws_and_takes_nothing) {
     auto [client, server] = make_tcp_pair();
     std::array<char, 8> buffer;
     fiber<> reading = spawn([&] { server.read_some(buffer); });
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::read_some");
     reading.cancel();
     EXPECT_THROW(reading.join(), fiber_cancelled);
     client.write_all("x");

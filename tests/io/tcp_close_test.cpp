@@ -16,6 +16,7 @@
 
 #include "leak_check.hpp"
 #include "tcp_pair.hpp"
+#include "waiting.hpp"
 
 namespace {
 
@@ -24,6 +25,7 @@ using namespace aramid;
 using namespace aramid::io;
 using aramid::test::loopback;
 using aramid::test::make_tcp_pair;
+using aramid::test::until_waiting_in;
 
 class tcp_close : public aramid::test::on_each_driver {};
 ARAMID_ON_EACH_DRIVER(tcp_close);
@@ -42,7 +44,8 @@ TEST_P(tcp_close, wakes_reader_and_writer) {
     fiber<> writing = spawn([&] { written = server.write_all(data, write_error); });
     std::array<std::byte, 1> first;
     client.read_exactly(first);  // the writer is at work
-    this_fiber::sleep_for(5ms);
+    until_waiting_in("tcp_stream::write_all");
+    until_waiting_in("tcp_stream::read_some");
     server.close();
     EXPECT_FALSE(server.is_open());
     reading.join();
@@ -72,7 +75,7 @@ TEST_P(tcp_close, wakes_all_acceptors) {
         ++woken;
       }));
     }
-    this_fiber::sleep_for(5ms);
+    until_waiting_in("tcp_listener::accept", 3);
     listener.close();
     for (fiber<>& one : accepting) {
       one.join();
@@ -90,7 +93,7 @@ TEST_P(tcp_close, sends_the_peer_an_end_of_stream_though_a_read_is_pending) {
       std::error_code ec;
       server.read_some(buffer, ec);
     });
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::read_some");
     server.close();
     std::array<std::byte, 8> buffer;
     EXPECT_EQ(client.read_some(buffer), 0U);
@@ -107,7 +110,7 @@ TEST_P(tcp_close, is_shielded_from_cancellation) {
       server.read_some(buffer, ec);
       EXPECT_EQ(ec, errc::closed);
     });
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::read_some");
     {
       cancel_scope scope;
       scope.cancel();
@@ -141,7 +144,7 @@ TEST_P(tcp_close, release_is_refused_while_somebody_reads) {
       std::array<std::byte, 8> buffer;
       EXPECT_EQ(server.read_some(buffer), 1U);
     });
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::read_some");
     EXPECT_THROW((void)server.release(), std::logic_error);
     EXPECT_TRUE(server.is_open());
     client.write_all("x");

@@ -19,6 +19,7 @@
 #include "leak_check.hpp"
 #include "no_descriptors.hpp"
 #include "tcp_pair.hpp"
+#include "waiting.hpp"
 
 namespace {
 
@@ -29,6 +30,7 @@ using aramid::test::loopback;
 using aramid::test::make_tcp_pair;
 using aramid::test::no_descriptors_left;
 using aramid::test::raw_socket;
+using aramid::test::until_waiting_in;
 
 class tcp_errors : public aramid::test::on_each_driver {};
 ARAMID_ON_EACH_DRIVER(tcp_errors);
@@ -49,7 +51,7 @@ TEST_P(tcp_errors, reset_peer_is_connection_reset) {
             << e.what();
       }
     });
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::read_some");
     peer.reset();
     reading.join();
   });
@@ -167,7 +169,7 @@ TEST_P(tcp_errors, second_reader_and_second_writer_are_told) {
     auto [client, server] = make_tcp_pair();
     std::array<std::byte, 8> buffer;
     fiber<> reading = spawn([&] { EXPECT_EQ(server.read_some(buffer), 1U); });
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::read_some");
     std::array<std::byte, 8> other;
     std::error_code ec;
     EXPECT_THROW(server.read_some(other), std::logic_error);
@@ -175,7 +177,7 @@ TEST_P(tcp_errors, second_reader_and_second_writer_are_told) {
 
     const std::vector<std::byte> data(std::size_t{16} << 20);
     fiber<> writing = spawn([&] { EXPECT_EQ(server.write_all(data, ec), data.size()); });
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::write_all");
     EXPECT_THROW(server.write_all("x"), std::logic_error);
 
     client.write_all("x");

@@ -15,6 +15,7 @@
 
 #include "leak_check.hpp"
 #include "tcp_pair.hpp"
+#include "waiting.hpp"
 
 namespace {
 
@@ -23,6 +24,7 @@ using namespace aramid;
 using namespace aramid::io;
 using aramid::test::make_tcp_pair;
 using aramid::test::pattern;
+using aramid::test::until_waiting_in;
 
 class tcp_half_close : public aramid::test::on_each_driver {};
 ARAMID_ON_EACH_DRIVER(tcp_half_close);
@@ -135,7 +137,7 @@ TEST_P(tcp_half_close, of_reading_wakes_the_reader_with_the_end_and_writing_goes
       std::array<std::byte, 8> buffer;
       return client.read_some(buffer);
     });
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::read_some");
     client.shutdown(shutdown_how::read);
     EXPECT_EQ(reading.join(), 0U);
     client.write_all("on");

@@ -22,6 +22,7 @@
 #include "parts.hpp"
 #include "tcp_pair.hpp"
 #include "tests/runtime/scale.hpp"
+#include "waiting.hpp"
 
 namespace {
 
@@ -37,6 +38,7 @@ using aramid::test::piece;
 using aramid::test::raw_socket;
 using aramid::test::read_pattern;
 using aramid::test::scaled;
+using aramid::test::until_waiting_in;
 
 class tcp_vector : public aramid::test::on_each_driver {};
 ARAMID_ON_EACH_DRIVER(tcp_vector);
@@ -265,7 +267,7 @@ TEST_P(tcp_vector, of_closed_streams_and_beside_another_writer) {
       EXPECT_EQ(client.read_some({a, b}, closed), 0U);
       EXPECT_EQ(closed, errc::closed);
     });
-    this_fiber::sleep_for(2ms);
+    until_waiting_in("tcp_stream::read_some");
     client.close();
     writing.join();
     reading.join();
