@@ -78,13 +78,14 @@ TEST_F(lifecycle_test, a_thousand_runtimes_leave_nothing) {
   const process_census before = process_census::take();
   const std::size_t mappings_before = mappings();
   const std::size_t bytes_before = in_use();
-  const int rounds = scaled(1000, 50);
+  const int rounds = scaled(1000, 200);
   for (int i = 0; i != rounds; ++i) {
     start_use_and_stop();
   }
   EXPECT_TRUE(eventually([&] { return process_census::take() == before; }));
-  // Far below one of each per round; what malloc keeps per arena and thread is not ours.
-  EXPECT_LT(mappings(), mappings_before + 20);
+  // Far below one of each per round; what malloc keeps per arena and thread is not ours. A sanitizer keeps eight for a thread, and some
+  // rounds have more threads at once than others, as the kernel has ended one before the next has begun or not.
+  EXPECT_LT(mappings(), mappings_before + static_cast<std::size_t>(sanitized ? rounds / 2 : 20));
   if (!sanitized) {
     EXPECT_LT(in_use(), bytes_before + 8 * static_cast<std::size_t>(rounds));
   }

@@ -488,7 +488,9 @@ TEST_P(scheduler_test, stacks_are_reused) {
         spawn([] { this_fiber::yield(); }).join();
       }
     }).join();
-  EXPECT_LT(rt.stats().stacks, 20U * (workers() + 1));
+  // A new one is made only where a worker has none left. Each of the others may keep as many as 64 then, that came to it with fibers it
+  // took from this one: hardly ever, but on a machine that stops one thread for long.
+  EXPECT_LT(rt.stats().stacks, 20U + 64U * (workers() - 1));
 }
 
 TEST_P(scheduler_test, fibers_that_never_suspend_share_a_stack) {
