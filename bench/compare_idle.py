@@ -2,13 +2,11 @@
 
 Buffers of 4 KiB where a server has one for each connection. What the kernel keeps for a socket is the same for all, and not in it."""
 
-import json
 import resource
 import statistics
-import subprocess
 import sys
 
-from compare_net import Failure, RunningServer, Server
+from compare_net import RunningServer, Server, run_net_load
 from compare_report import Row
 
 CONNECTIONS = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200)
@@ -38,15 +36,11 @@ def measure(net_load, servers, rounds):
 
 
 def hold(net_load, server):
+    words = f"--mode hold --connections {CONNECTIONS} --size {REQUEST_BYTES} --timeout {TIMEOUT_SECONDS}"
+    what = f"with {CONNECTIONS} idle connections"
     with RunningServer(server, None) as running:
-        words = f"--port {running.port} --mode hold --connections {CONNECTIONS} --size {REQUEST_BYTES}"
-        words += f" --timeout {TIMEOUT_SECONDS} --server-pid {running.process.pid} --json --quiet"
-        done = subprocess.run(
-            [net_load, *words.split()], capture_output=True, text=True, check=False, timeout=2 * TIMEOUT_SECONDS
-        )
-    if done.returncode != 0:
-        raise Failure(f"{server.who} with {CONNECTIONS} idle connections: {done.stderr.strip()}")
-    return json.loads(done.stdout)["server_bytes_per_connection"]
+        result = run_net_load(net_load, running, words, what, 2 * TIMEOUT_SECONDS)
+    return result["server_bytes_per_connection"]
 
 
 def make_rows(results):

@@ -103,17 +103,21 @@ class RunningServer:
         raise self.failure("does not say where it listens")
 
 
-def run_load(net_load, running, connections, seconds, cpu):
-    words = (
-        f"--port {running.port} --connections {connections} --seconds {seconds} --warmup 0.2 "
-        f"--server-pid {running.process.pid} --pin {cpu} --json --quiet"
-    )
+def run_net_load(net_load, running, words, what, timeout, **more):
+    """Runs the load with `words`; `what` is what a failure says it was. Returns: its report."""
+    words = f"--port {running.port} --server-pid {running.process.pid} --json --quiet {words}"
     done = subprocess.run(
-        [net_load, *words.split()], capture_output=True, text=True, timeout=seconds + 60
+        [net_load, *words.split()], capture_output=True, text=True, timeout=timeout, **more
     )
     if done.returncode != 0:
-        raise Failure(f"{running.server.who} with {connections} connections: {done.stderr.strip()}")
-    result = json.loads(done.stdout)
+        raise Failure(f"{running.server.who} {what}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def run_load(net_load, running, connections, seconds, cpu):
+    words = f"--connections {connections} --seconds {seconds} --warmup 0.2 --pin {cpu}"
+    what = f"with {connections} connections"
+    result = run_net_load(net_load, running, words, what, seconds + 60)
     return {
         "requests_per_second": result["requests_per_second"],
         "p50": result["latency_us"]["p50"],

@@ -19,13 +19,12 @@ measured on two, and nobody to help anybody. Nothing is pinned, so the kernel mo
   another machine: what it says of latencies is then not its own waiting. How late it was is in the table.
 """
 
-import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 
-from compare_net import Failure, RunningServer, Server, medians_of
+from compare_net import RunningServer, Server, medians_of, run_net_load
 from compare_report import Row, Target, display_name, table, with_unit
 from compare_steal import undisturbed
 
@@ -75,20 +74,12 @@ def run_at_once():
 
 
 def run_load(net_load, running, case, seconds, first):
-    words = f"--port {running.port} --seconds {seconds} --warmup 0.3 --json --quiet"
-    words += f" --timeout {DRAIN_SECONDS} {case.words()}"
-    done = subprocess.run(
-        [net_load, "--server-pid", str(running.process.pid), *words.split()],
-        capture_output=True,
-        text=True,
-        timeout=seconds + 60,
-        preexec_fn=run_at_once if first and case.loop == OPEN else None,
+    words = f"--seconds {seconds} --warmup 0.3 --timeout {DRAIN_SECONDS} {case.words()}"
+    what = f"under {case.offered:.0%} of stalls"
+    before = run_at_once if first and case.loop == OPEN else None
+    return figures_of(
+        run_net_load(net_load, running, words, what, seconds + 60, preexec_fn=before)
     )
-    if done.returncode != 0:
-        raise Failure(
-            f"{running.server.who} under {case.offered:.0%} of stalls: {done.stderr.strip()}"
-        )
-    return figures_of(json.loads(done.stdout))
 
 
 def figures_of(result):

@@ -8,8 +8,8 @@
 //   5. drain     nothing new is issued; every answer still due must come within the timeout
 //
 // Mode hold has one round trip on each connection as its window, and closes nothing before the last
-// has come back and the server's memory has been looked at. A connection that fails is counted and dropped; the others go on. Every phase is
-// bounded in time.
+// has come back and the server's memory has been looked at. A connection that fails is counted and
+// dropped; the others go on. Every phase is bounded in time.
 //
 // In the closed loop the answer to a request issues the next one on its connection, so a server that is
 // slow is asked less. In the open loop (--rate) the times at which requests are due are drawn in
