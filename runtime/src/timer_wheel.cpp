@@ -6,6 +6,19 @@
 #include <utility>
 
 namespace aramid::inline v0::detail {
+namespace {
+
+/// A slot's list, which grows at its head, the other way round. Links are left as they are.
+timer_entry* oldest_first(timer_entry* newest) noexcept {
+  timer_entry* turned = nullptr;
+  while (newest != nullptr) {
+    timer_entry* const older = std::exchange(newest->next, turned);
+    turned = std::exchange(newest, older);
+  }
+  return turned;
+}
+
+}  // namespace
 
 // 54 bits of ticks of 2^10 ns cover every time_point.
 void timer_wheel::insert(timer_entry& entry) noexcept {
@@ -84,15 +97,15 @@ void timer_wheel::fire(time_point now, wake_batch& batch) noexcept {
       break;
     }
     elapsed_ = std::max(elapsed_, start);
-    timer_entry* list = detach_slot(static_cast<unsigned>(place));
+    timer_entry* list = oldest_first(detach_slot(static_cast<unsigned>(place)));
     bool kept = false;
     while (list != nullptr) {
       timer_entry& entry = *std::exchange(list, list->next);
-      if (entry.deadline <= now) {
+      if (level == 0 && entry.deadline <= now) {
         entry.armed = false;
         batch.add(entry.token, wake_reason::timed_out);
       } else {
-        insert(entry);  // one level down, or back into the tick that is not over
+        insert(entry);  // levels down, where it has its place among the others, or back into the tick that is not over
         kept = kept || level == 0;
       }
     }

@@ -5,7 +5,8 @@
 // before any entry of the level above. Arm and disarm are a few instructions, without allocation:
 // almost every deadline is disarmed before it expires.
 //
-// Ticks only sort; they do not quantise: an entry fires when its own deadline has passed, and `next()` is exact.
+// Ticks only sort; they do not quantise: an entry fires when its own deadline has passed, and `next()` is exact. However late the call
+// that fires them, what is due fires tick by tick, and within a tick as it was armed: whatever fires comes from level 0.
 //
 // Owner of an entry: the waiter, in its stack frame. Everything but the bound (deadline_bound.hpp) is under `lock_`:
 //
@@ -60,7 +61,7 @@ public:
     return ns(now) >= earliest_.get();
   }
 
-  /// Wins the waits whose deadline has passed, into `batch`, and sorts those that are nearer now. Any thread.
+  /// Wins the waits whose deadline has passed, into `batch`, in the order of the wheel's ticks, and sorts those that are nearer now. Any thread.
   void fire(time_point now, wake_batch& batch) noexcept;
 
   /// The exact next deadline, or time_point::max(). Any thread.
