@@ -114,7 +114,7 @@ TEST_P(server_shutdown, a_second_signal_changes_nothing) {
 TEST_P(server_shutdown, under_load) {
   echo_under_test echo(GetParam(), {"--grace", "0.2"});
   process load({ARAMID_NET_LOAD, "--quiet", "--port", std::to_string(echo.server.port()), "--connections", "100",
-                "--seconds", "600", "--warmup", "0", "--depth", "2", "--timeout", "1"});
+                "--seconds", "600", "--warmup", "0", "--depth", "2", "--timeout", "60"});
   ASSERT_TRUE(
       eventually([&] { return shape_of(echo.server.pid()).descriptors >= echo.before.descriptors + 100; }));
   echo.server.signal(SIGINT);
