@@ -79,6 +79,10 @@ bool watchdog::look() noexcept {
     stuck = stuck || is_stuck;
     late = late || is_late;
     activity = activity || run != 0 || is_stuck;
+    const std::uint64_t next_look = w.next_look();
+    if (next_look == std::exchange(notes_[i].next_look, next_look) && run != 0 && !w.asleep()) {
+      w.look_soon();
+    }
   }
   any_stuck_.store(stuck, std::memory_order_relaxed);
   if (stuck || late) {

@@ -6,19 +6,21 @@
 //   2. If a worker is stuck, a sleeping peer is woken. Being awake, it searches, and finds the stuck worker's ready fibers, its
 //      timers and its driver's completions (worker::search, worker::help), and goes on doing so every 200 µs: a completion
 //      that it nudges the kernel to finish shows up to 90 µs later. Peers that are busy look every 64 turns.
-//   3. If nothing has happened for a whole tick and every worker sleeps, the watchdog sleeps too, until a worker that
+//   3. A worker that has run fibers since the last tick and never looked at its timers and its driver is asked to do so soon: a look is
+//      every 64 fibers, which is 0.3 ms of I/O, but 64 of some that compute for a millisecond each.
+//   4. If nothing has happened for a whole tick and every worker sleeps, the watchdog sleeps too, until a worker that
 //      comes back from its sleep says so (note_activity). So an idle program has no wake-ups, and
 //      a busy one pays one system call per quiet period and a tick every `period`.
-//   4. Every `crowding::window` it adds up for how long the workers ran, how much of that in heavy fibers, and for how long they waited for a
+//   5. Every `crowding::window` it adds up for how long the workers ran, how much of that in heavy fibers, and for how long they waited for a
 //      CPU, and says whether they are crowded (crowding.hpp). As long as they are, a tick also compares how many fibers a worker has run with how many
 //      wait there: at that rate, will it have run them all within `crowding::patience`? If not it is late: a peer is woken, which takes from it.
 //
 // It also reports hogs, if asked to (hog_report.hpp): a worker that has stood still at so many ticks in a row.
 //
-// And deadlocks, if asked to: before it sleeps in step 3 it asks whether anything will wake a fiber. If nothing will, it sleeps for a second
+// And deadlocks, if asked to: before it sleeps in step 4 it asks whether anything will wake a fiber. If nothing will, it sleeps for a second
 // first, and if nothing has happened then either, it says so, once.
 //
-// Step 3's race: the watchdog announces that it sleeps, seq_cst fence, and looks once more whether every worker sleeps; a
+// Step 4's race: the watchdog announces that it sleeps, seq_cst fence, and looks once more whether every worker sleeps; a
 // worker that wakes says that it is awake, seq_cst fence, and looks whether the watchdog sleeps. One sees the other.
 //
 // Rejected: one parked worker on a bounded wait (DESIGN §4's first thought): the role has to be passed on whenever that worker
@@ -79,7 +81,8 @@ private:
 
   /// The watchdog thread's own notes of a worker.
   struct note {
-    std::uint64_t switches = 0;  // at the last tick
+    std::uint64_t switches = 0;  // this and the next: at the last tick
+    std::uint64_t next_look = 0;
     time_point since{};          // when it was first seen to have stood still
     bool reported = false;
     run_delay delay;

@@ -60,7 +60,7 @@ ARAMID_HOT fiber_control* worker::pick() noexcept {
 
 fiber_control* worker::pick_eighth() noexcept {
   if (stepped_) {
-    next_look_ = 0;
+    look_soon();
   }
   if (look_is_due()) {
     return nullptr;
@@ -426,7 +426,7 @@ void worker::look_around(bool due) noexcept {
     timers_.fire(now_, batch);
   }
   if (due) {
-    next_look_ = counters.picks.get() + picks_between_looks;
+    next_look_.store(counters.picks.get() + picks_between_looks, std::memory_order_relaxed);
     note_period();
     note_pace();
     take_given();

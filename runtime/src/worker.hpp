@@ -169,6 +169,11 @@ public:
     return stuck_at.load(std::memory_order_relaxed) == counters.switches();
   }
 
+  /// Any thread: when it looks at its timers and its driver next, counted in fibers.
+  [[nodiscard]] std::uint64_t next_look() const noexcept { return next_look_.load(std::memory_order_relaxed); }
+  /// Any thread: has it do so within eight.
+  void look_soon() noexcept { next_look_.store(0, std::memory_order_relaxed); }
+
   /// Of its fibers.
   pace fibers_pace;
 
@@ -197,7 +202,7 @@ private:
   static constexpr std::size_t free_controls_limit = 256;
 
   // Switching.
-  [[nodiscard]] bool look_is_due() const noexcept { return counters.picks.get() >= next_look_; }
+  [[nodiscard]] bool look_is_due() const noexcept { return counters.picks.get() >= next_look_.load(std::memory_order_relaxed); }
   fiber_control* pick() noexcept;
   fiber_control* pick_usual() noexcept;
   fiber_control* pick_eighth() noexcept;
@@ -248,13 +253,14 @@ private:
   injection_queue<fiber_control> given_;
   timer_wheel timers_;
 
+  std::atomic<std::uint64_t> next_look_{picks_between_looks};  // the value of counters.picks at which the scheduler is due; who stores 0 hurries it
+
   // The owner's own, from here on.
   const bool stepped_;  // one eighth of the switches goes through the scheduler, so that a turn stays short
   execution scheduler_;
   thread_state* state_ = nullptr;  // of the thread it runs on
   fiber_control* unstartable_ = nullptr;
   std::exception_ptr unstartable_why_;
-  std::uint64_t next_look_ = picks_between_looks;  // the value of counters.picks at which the scheduler is due
   unsigned next_runs_ = 0;
   struct {
     time_point at{};

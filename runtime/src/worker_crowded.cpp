@@ -2,7 +2,7 @@
 // comes round in time by itself.
 //
 //   1. It wakes no peer for woken fibers that need no more than `patience` at its present pace (pace.hpp). Should they need more after all, because
-//      one takes longer than those before, the watchdog wakes a peer (watchdog.hpp, steps 2 and 4).
+//      one takes longer than those before, the watchdog wakes a peer (watchdog.hpp, steps 2 and 5).
 //   2. A peer that has nothing to do takes none of those either (`worth_a_visit`). It does take fibers that have not started: nobody
 //      knows how long those take.
 //   3. A worker gives the fibers that a poll has woken to a peer that is awake and can run them, and what waits here, within

@@ -403,6 +403,35 @@ TEST_F(scheduler_on_two_workers, threads_reach_a_runtime_with_a_hog) {
   }
 }
 
+// A worker looks at its timers every 64 fibers, and that is two thirds of a second here.
+TEST_F(scheduler_on_two_workers, timers_fire_between_fibers_that_all_compute) {
+  runtime rt(options{.workers = 2});
+  std::atomic<bool> over{false};
+  std::atomic<int> turns{0};
+  std::vector<fiber<>> computing;
+  for (int i = 0; i < 6; ++i) {
+    computing.push_back(rt.spawn([&] {
+      while (!over) {
+        ++turns;
+        for (const auto end = clock::now() + 10ms; clock::now() < end;) {
+        }
+        this_fiber::yield();
+      }
+    }));
+  }
+  constexpr int sleeps = 3;
+  rt.spawn([&] {
+      for (int i = 0; i < sleeps; ++i) {
+        this_fiber::sleep_for(1ms);
+      }
+      over = true;
+    }).join();
+  EXPECT_LT(turns, sleeps * 64) << "on both workers together: half of what it takes if each comes to its 64th fiber first";
+  for (auto& each : computing) {
+    each.join();
+  }
+}
+
 TEST_F(scheduler_on_two_workers, channels_go_on_beside_a_hog) {
   runtime rt(options{.workers = 2});
   hogging_fiber hog(rt);
