@@ -118,7 +118,7 @@ void for_each_thread_of(pid_t pid, Visit visit) {
 }  // namespace
 
 process::process(const std::vector<std::string>& command, const process_options& options)
-    : output_fd_(make_file("output")), errors_fd_(make_file("errors")) {
+    : program_(command.front()), output_fd_(make_file("output")), errors_fd_(make_file("errors")) {
   std::vector<char*> words;
   for (const std::string& word : command) {
     words.push_back(const_cast<char*>(word.c_str()));
@@ -182,7 +182,7 @@ bool process::has_exited(std::chrono::milliseconds within) {
 
 int process::wait_exit() {
   if (!has_exited(patience)) {
-    throw std::runtime_error("the process does not end; it said: " + output() + errors());
+    throw std::runtime_error(program_ + " does not end; it said: " + output() + errors());
   }
   return *exit_code_;
 }

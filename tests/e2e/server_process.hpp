@@ -55,6 +55,7 @@ public:
   [[nodiscard]] std::string errors() const;
 
 private:
+  std::string program_;
   pid_t pid_ = -1;
   int pid_fd_ = -1;
   int output_fd_ = -1;

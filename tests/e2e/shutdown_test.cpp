@@ -120,7 +120,6 @@ TEST_P(server_shutdown, under_load) {
   echo.server.signal(SIGINT);
   EXPECT_EQ(echo.server.wait_exit(), 0) << echo.server.errors();
   EXPECT_EQ(echo.server.errors(), "");
-  load.wait_exit();
 }
 
 TEST_P(server_shutdown, while_there_is_no_descriptor_left) {
