@@ -82,97 +82,48 @@ TEST_F(uring_driver_test, peer_gets_at_a_completion_that_waits_for_a_spinning_ow
   owner.join();
 }
 
-/// Four operations of one waiter, which the first to end wakes. Polls stand for the reads of a device.
-struct wave {
+/// What the kernel has not been told of after each of three submissions of one waiter, which the first to end wakes. Polls stand for
+/// the reads of a device.
+std::array<unsigned, 3> left_for_later(bool to_device) {
   struct poll {
-    poll(eventfd& what, park_token token) : user(what.handle(), use::shared, "test"), op(op_kind::poll, user.fd()) {
+    explicit poll(eventfd& what) : user(what.handle(), use::shared, "test"), op(op_kind::poll, user.fd()) {
       op.flags = POLLIN;
       op.user = &user;
-      op.expect(token);
     }
     descriptor_user user;
     operation op;
   };
-
-  /// What the kernel has not been told of yet, after each submission.
-  std::array<unsigned, 4> submit(uring_driver& driver, bool to_device) {
-    std::array<unsigned, 4> left{};
+  std::array<unsigned, 3> left{};
+  uring_driver driver;
+  {
+    parker wait;
+    std::array<eventfd, left.size()> ready;
+    std::array<std::optional<poll>, left.size()> polls;
     for (std::size_t i = 0; i != left.size(); ++i) {
-      polls[i].emplace(ready[i], wait.token());
-      polls[i]->op.to_device = to_device;
-      driver.submit(polls[i]->op);
+      operation& op = polls[i].emplace(ready[i]).op;
+      op.to_device = to_device;
+      op.expect(wait.token());
+      driver.submit(op);
       left[i] = driver.queue().unsubmitted();
     }
-    return left;
-  }
-
-  void set_all() {
     for (eventfd& one : ready) {
       one.set();
     }
-  }
-
-  void park_when_all_are_done(uring_driver& driver) {
     for (auto& one : polls) {
       aramid::test::poll_until_done(driver, one->op);
     }
     wait.park();
   }
-
-  parker wait;
-  std::array<eventfd, 4> ready;
-  std::array<std::optional<poll>, 4> polls;
-};
-
-/// What each submission leaves for later that follows the common end of four.
-std::array<unsigned, 4> left_behind_by_a_second_wave(bool to_device) {
-  uring_driver driver;
-  {
-    wave first;
-    EXPECT_EQ(first.submit(driver, to_device), (std::array<unsigned, 4>{1, 2, 3, 4}));  // after no end, all wait for the sleep
-    driver.flush();
-    first.set_all();
-    wake_batch batch;
-    driver.poll(time_point::min(), batch);  // enters the kernel if it has news, which it has of all four
-    for (const auto& one : first.polls) {
-      EXPECT_TRUE(one->op.is_done());
-    }
-    first.park_when_all_are_done(driver);
-  }
-  std::array<unsigned, 4> left{};
-  {
-    wave second;
-    left = second.submit(driver, to_device);
-    second.set_all();
-    second.park_when_all_are_done(driver);
-  }
   driver.drain();
   return left;
 }
 
-TEST_F(uring_driver_test, device_gets_the_first_of_a_wave_at_once_and_then_as_many_as_it_has) {
-  // With four to come: the first; the second, as the kernel has one; two more are to be two, but the last is the sleep's.
-  EXPECT_EQ(left_behind_by_a_second_wave(true), (std::array<unsigned, 4>{0, 0, 1, 2}));
+TEST_F(uring_driver_test, what_is_for_a_device_goes_to_the_kernel_at_once) {
+  EXPECT_EQ(left_for_later(true), (std::array<unsigned, 3>{0, 0, 0}));
 }
 
 TEST_F(uring_driver_test, what_is_for_no_device_waits_for_the_sleep) {
-  EXPECT_EQ(left_behind_by_a_second_wave(false), (std::array<unsigned, 4>{1, 2, 3, 4}));
-}
-
-TEST_F(uring_driver_test, one_operation_alone_is_left_to_the_sleep) {
-  uring_driver driver;
-  for (int i = 0; i != 3; ++i) {
-    eventfd ready;
-    parker wait;
-    wave::poll alone(ready, wait.token());
-    alone.op.to_device = true;
-    driver.submit(alone.op);
-    EXPECT_EQ(driver.queue().unsubmitted(), 1U);
-    ready.set();
-    aramid::test::poll_until_done(driver, alone.op);
-    wait.park();
-  }
-  driver.drain();
+  EXPECT_EQ(left_for_later(false), (std::array<unsigned, 3>{1, 2, 3}));
 }
 
 TEST_F(uring_driver_test, sizes_are_as_asked_for) {

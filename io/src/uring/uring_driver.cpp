@@ -76,18 +76,6 @@ void uring_driver::submit(operation& op) noexcept {
   encode(op, *entry);
   ring_.publish();
   if (op.to_device) {
-    feed_device();
-  }
-}
-
-void uring_driver::feed_device() noexcept {
-  ++device_submitted_;
-  if (device_wave_ == 0 || --device_wave_ == 0) {
-    return;
-  }
-  // Entries for sockets count too: what waits is only told to the kernel the sooner.
-  const std::uint64_t in_flight = device_submitted_ - device_finished_.load(std::memory_order_relaxed);
-  if (2 * std::uint64_t{ring_.unsubmitted()} >= in_flight) {
     flush();
   }
 }
@@ -207,7 +195,6 @@ void uring_driver::publish_doorbell() noexcept {
 
 std::uint64_t uring_driver::reap(wake_batch& batch, caller from) noexcept {
   const std::uint64_t before = finished_.load(std::memory_order_relaxed);
-  const std::uint64_t device_before = device_finished_.load(std::memory_order_relaxed);
   for (;;) {
     ring_.reap([&](const io_uring_cqe& cqe) { apply(cqe, batch, from); });
     if (ARAMID_LIKELY(!ring_.has_overflow())) {
@@ -216,11 +203,6 @@ std::uint64_t uring_driver::reap(wake_batch& batch, caller from) noexcept {
     // There is room again: have what the kernel kept.
     if (enter(0, 0) < 0 || !ring_.has_completions()) {
       break;
-    }
-  }
-  if (from == caller::owner) {
-    if (const std::uint64_t ended = device_finished_.load(std::memory_order_relaxed) - device_before; ended != 0) {
-      device_wave_ = ended;
     }
   }
   return finished_.load(std::memory_order_relaxed) - before;
@@ -248,9 +230,6 @@ void uring_driver::apply(const io_uring_cqe& cqe, wake_batch& batch, caller from
     return;
   }
   count(finished_);
-  if (op->to_device) {
-    count(device_finished_);
-  }
   batch.add(op->finish(cqe.res));
 }
 

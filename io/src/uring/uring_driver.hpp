@@ -38,14 +38,9 @@
 // owner asleep. So the owner arms it under the reap lock, on its way to sleep, and a peer that
 // finds it published but not yet armed leaves submitting to the owner.
 //
-// Devices: fibers that read a file past the page cache come in waves, since a device tells of many ends at once: one reap wakes a
-// dozen, and each asks for the next piece. If all of those went to the kernel in the call in which the owner goes to sleep, the device
-// would stand still until the last fiber had run and the kernel had made a request of each. So:
-//   1. A reap of the owner notes how many operations of a device it has ended, that is how many fibers may soon ask again.
-//   2. As long as more of them are to come, an operation for a device flushes the queue if at least as many wait there as the
-//      kernel has for a device. So the device always has the greater half, and a wave of 16 takes five calls: 1, 1, 2, 4, and 8 with
-//      the sleep.
-// One fiber alone, and the last of a wave, are left to the sleep, which comes next.
+// Devices: what a device is to do goes to the kernel at once. A device tells of many ends together, so fibers that read past the page cache
+// come in waves: one reap wakes a dozen, and each asks for the next piece. If those were told to the kernel in the call in which the owner goes
+// to sleep, the device would stand still until the last fiber had run (io/README.md has the trace and the figures).
 //
 // Cancelling: the owner queues an ASYNC_CANCEL behind the operation. A peer submits what is
 // published, as the operation may be among it, then cancels with IORING_REGISTER_SYNC_CANCEL, which
@@ -112,7 +107,6 @@ private:
   void poll_ready(wake_batch& batch) noexcept;
   void poll_or_sleep(time_point deadline, wake_batch& batch) noexcept;
   void publish_doorbell() noexcept;
-  void feed_device() noexcept;
   void queue_cancel(std::uint64_t user_data, std::uint32_t flags) noexcept;
   /// Makes what `receive_lent` needs, once. Returns: false if the kernel refuses.
   [[nodiscard]] bool can_lend() noexcept;
@@ -146,11 +140,6 @@ private:
   std::atomic<std::uint64_t> finished_{
       0};  // under reap_lock_, or the owner in `submit`; others read, so relaxed
   std::atomic<std::uint64_t> helped_{0};  // under reap_lock_; others read, so relaxed
-
-  // Operations for devices.
-  std::uint64_t device_submitted_ = 0;              // the owner
-  std::atomic<std::uint64_t> device_finished_{0};  // as finished_
-  std::uint64_t device_wave_ = 0;                   // the owner: of the last ends that it reaped, those that no submission has followed
 };
 
 }  // namespace aramid::inline v0::detail
