@@ -44,7 +44,8 @@ file_state::file_state(int fd, runtime_ref home) noexcept
   has_pages = known && (S_ISREG(info.st_mode) || S_ISBLK(info.st_mode));
   seekable = has_pages || ::lseek(fd, 0, SEEK_CUR) >= 0;
   in_memory = has_pages && is_memory(fd);
-  try_cache.store(in_memory || (has_pages && flags >= 0 && (flags & O_DIRECT) == 0), std::memory_order_relaxed);
+  direct = has_pages && (flags < 0 || (flags & O_DIRECT) != 0);
+  try_cache.store(in_memory || (has_pages && !direct), std::memory_order_relaxed);
 }
 
 std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t offset,
@@ -65,7 +66,7 @@ std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t of
   op.address = buffer.data();
   op.length = static_cast<std::uint32_t>(std::min(buffer.size(), max_transfer_bytes));
   op.offset = kernel_offset(state, offset, 0);
-  op.to_device = state.has_pages;
+  op.to_device = state.has_pages;  // what the page cache has was tried before
   result = user.perform(op);
   if (result >= 0) {
     return static_cast<std::size_t>(result);
@@ -82,7 +83,7 @@ void write_fully(file_state& state, descriptor_user& user, std::uint64_t offset,
     op.address = const_cast<std::byte*>(rest.data());
     op.length = static_cast<std::uint32_t>(std::min(rest.size(), max_transfer_bytes));
     op.offset = kernel_offset(state, offset, written);
-    op.to_device = state.has_pages;
+    op.to_device = state.direct;
     const std::int32_t result = user.perform(op);
     if (result < 0) {
       ec = user.closing() ? std::error_code(io::errc::closed) : system_error_of(result);

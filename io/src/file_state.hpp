@@ -32,6 +32,7 @@ struct file_state {
   bool seekable = false;
   bool has_pages = false;              // a regular file or a block device
   bool in_memory = false;              // the whole file is, always
+  bool direct = false;                 // O_DIRECT: nothing goes by way of the page cache
   std::atomic<bool> try_cache{false};  // relaxed everywhere: a hint
   std::uint64_t position = 0;          // who is the descriptor's `reader`
 };

@@ -88,7 +88,7 @@ struct operation {
   std::uint32_t length = 0;
   std::uint32_t flags = 0;
   std::uint32_t mode = 0;
-  bool to_device = false;  ///< a device does the work: goes to the kernel at once, not with the owner's sleep
+  bool to_device = false;  ///< reads past the page cache, or writes so: goes to the kernel at once, not with the owner's sleep
   void* address = nullptr;
   std::uint64_t offset = 0;
 

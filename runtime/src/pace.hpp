@@ -1,7 +1,7 @@
 // How much CPU time a worker's fibers take at a time, measured from one look of the scheduler to the next: by the thread's own clock, so that
 // neither sleep counts nor the wait for a CPU.
 //
-// A look is every 64 switches. Each is a measurement, but for those that follow another within `interval` or `fewest` switches. Fibers
+// A look is every 64 switches or sooner. Each is a measurement, but for those that follow another within `interval` or `fewest` switches. Fibers
 // that serve I/O need 2 to 10 µs each. If those between two measurements have taken `excess` more than the mean of them all, be it one that
 // computes for a millisecond, some of them were *heavy*: the measurement does not count for the mean, and what is beyond the mean is summed up.
 // But if all are so for a while it is the mean that is out of date.

@@ -6,7 +6,7 @@
 //   2. If a worker is stuck, a sleeping peer is woken. Being awake, it searches, and finds the stuck worker's ready fibers, its
 //      timers and its driver's completions (worker::search, worker::help), and goes on doing so every 200 µs: a completion
 //      that it nudges the kernel to finish shows up to 90 µs later. Peers that are busy look every 64 turns.
-//   3. A worker that has run fibers since the last tick and never looked at its timers and its driver is asked to do so soon: a look is
+//   3. A worker that has run fibers since the last tick and had no look due at its timers and its driver is asked for one soon: one is due
 //      every 64 fibers, which is 0.3 ms of I/O, but 64 of some that compute for a millisecond each.
 //   4. If nothing has happened for a whole tick and every worker sleeps, the watchdog sleeps too, until a worker that
 //      comes back from its sleep says so (note_activity). So an idle program has no wake-ups, and

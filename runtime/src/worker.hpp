@@ -7,7 +7,7 @@
 //
 // A fiber that suspends picks its successor itself and switches to it directly, on its own stack: one switch, and no
 // detour. Only what is long or needs the thread's own stack happens in the *scheduler* context: timers, the driver, searching at
-// peers, sleeping. A fiber gets there when it finds no successor, and every 64th turn.
+// peers, sleeping. A fiber gets there when it finds no successor, and every 64th turn or sooner.
 //
 // Whoever is switched to first completes what the one it replaced has left to do (`arrive`): only then are that one's registers
 // saved, so only then may others see it:

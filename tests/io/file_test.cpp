@@ -366,7 +366,7 @@ TEST_P(fifo, carries_bytes_and_close_wakes_its_reader) {
     file out = file::open(path("fifo"), {.read = false, .write = true});
     std::array<char, 16> buffer;
     fiber<> writing = spawn([&] {
-      until_waiting_in("file::read");
+      until_waiting_in("file::read_some");
       out.write_all("through");
     });
     EXPECT_EQ(read_text(in, 7), "through");

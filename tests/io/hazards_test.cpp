@@ -85,7 +85,7 @@ TEST_P(hazard, descriptors_that_somebody_made_nonblocking_are_waited_for) {
     file out = file::adopt(ends[1]);
     file in = file::adopt(ends[0]);
     fiber<std::string> reading = spawn([&] { return read_text(in, 4); });
-    until_waiting_in("file::read");
+    until_waiting_in("file::read_some");
     out.write_all("pipe");
     EXPECT_EQ(reading.join(), "pipe");
     EXPECT_NE(::fcntl(in.native_handle(), F_GETFL) & O_NONBLOCK, 0) << "and left as they were";

@@ -23,7 +23,6 @@
 
 namespace {
 
-using namespace std::chrono_literals;
 using namespace aramid;
 using namespace aramid::io;
 using aramid::detail::uring_driver;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,7 +18,6 @@
 
 namespace {
 
-using namespace std::chrono_literals;
 using namespace aramid;
 using namespace aramid::io;
 using aramid::test::make_tcp_pair;

@@ -26,7 +26,6 @@
 
 namespace {
 
-using namespace std::chrono_literals;
 using namespace aramid;
 using namespace aramid::io;
 using aramid::test::loopback;

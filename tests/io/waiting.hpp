@@ -17,7 +17,8 @@ namespace aramid::test {
 
 /// Suspends until that many fibers of the calling one's runtime wait in `operation`: "tcp_stream::read_some".
 inline void until_waiting_in(std::string_view operation, std::size_t fibers = 1) {
-  const std::string wait = std::string(" s in ").append(operation);
+  // Waits of I/O are on no object (dump.hpp): the name ends the line.
+  const std::string wait = std::string(" s in ").append(operation).append("\n");
   EXPECT_TRUE(eventually([&] {
     this_fiber::sleep_for(std::chrono::milliseconds(1));
     const std::string dump = dump_fibers();

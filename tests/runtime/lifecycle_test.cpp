@@ -83,8 +83,8 @@ TEST_F(lifecycle_test, a_thousand_runtimes_leave_nothing) {
     start_use_and_stop();
   }
   EXPECT_TRUE(eventually([&] { return process_census::take() == before; }));
-  // Far below one of each per round; what malloc keeps per arena and thread is not ours. A sanitizer keeps eight for a thread, and some
-  // rounds have more threads at once than others, as the kernel has ended one before the next has begun or not.
+  // Far below one of each per round; what malloc keeps per arena and thread is not ours. A sanitizer keeps some eight for a thread, and some
+  // rounds have more threads at once than others, as the kernel has ended one before the next has begun or not: below one, then.
   EXPECT_LT(mappings(), mappings_before + static_cast<std::size_t>(sanitized ? rounds / 2 : 20));
   if (!sanitized) {
     EXPECT_LT(in_use(), bytes_before + 8 * static_cast<std::size_t>(rounds));

@@ -38,7 +38,7 @@
 // owner asleep. So the owner arms it under the reap lock, on its way to sleep, and a peer that
 // finds it published but not yet armed leaves submitting to the owner.
 //
-// Devices: what a device is to do goes to the kernel at once. A device tells of many ends together, so fibers that read past the page cache
+// Devices: a read past the page cache, and a write so, goes to the kernel at once. A device tells of many ends together, so fibers that read past the page cache
 // come in waves: one reap wakes a dozen, and each asks for the next piece. If those were told to the kernel in the call in which the owner goes
 // to sleep, the device would stand still until the last fiber had run (io/README.md has the trace and the figures).
 //

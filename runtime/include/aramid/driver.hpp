@@ -4,7 +4,7 @@
 // The contract, in the order in which a worker uses it:
 //
 //   1. Operations are prepared by fibers, on the worker they run on, through the driver's own interface
-//      (aramid::io). Preparing only publishes; `flush` tells the kernel.
+//      (aramid::io). Preparing publishes; `flush` tells the kernel, unless the driver has done so at once.
 //   2. `poll(past, batch)` reaps without blocking. `poll(deadline, batch)` flushes, then blocks until a completion,
 //      a `wake`, or the deadline. Both add the tokens of the finished operations to `batch`; the worker puts the
 //      whole batch on one run queue at once, its own or a peer's, so that idle workers can steal from it.
@@ -86,7 +86,7 @@ public:
   /// Tells the kernel of everything prepared. Never blocks. Threads: the owner.
   virtual void flush() noexcept = 0;
 
-  /// Flushes and reaps for an owner that is busy. Returns whether it added to `batch`. Threads: any worker of
+  /// Flushes and reaps for an owner that is busy. Returns whether it ended an operation. Threads: any worker of
   /// the same runtime but the owner.
   virtual bool help(wake_batch& batch) noexcept = 0;
 
