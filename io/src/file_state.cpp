@@ -66,7 +66,7 @@ std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t of
   op.address = buffer.data();
   op.length = static_cast<std::uint32_t>(std::min(buffer.size(), max_transfer_bytes));
   op.offset = kernel_offset(state, offset, 0);
-  op.to_device = state.has_pages;  // what the page cache has was tried before
+  op.to_device = state.has_pages;  // what the page cache has was tried before, if the file system can
   result = user.perform(op);
   if (result >= 0) {
     return static_cast<std::size_t>(result);

@@ -7,7 +7,7 @@
 //
 // A fiber that suspends picks its successor itself and switches to it directly, on its own stack: one switch, and no
 // detour. Only what is long or needs the thread's own stack happens in the *scheduler* context: timers, the driver, searching at
-// peers, sleeping. A fiber gets there when it finds no successor, and every 64th turn or sooner.
+// peers, sleeping. A fiber gets there when it finds no successor, and every 64th turn, or sooner if the watchdog asks.
 //
 // Whoever is switched to first completes what the one it replaced has left to do (`arrive`): only then are that one's registers
 // saved, so only then may others see it:
@@ -171,7 +171,7 @@ public:
 
   /// Any thread: when it looks at its timers and its driver next, counted in fibers.
   [[nodiscard]] std::uint64_t next_look() const noexcept { return next_look_.load(std::memory_order_relaxed); }
-  /// Any thread: has it do so within eight.
+  /// Any thread: has it look within the next eight fibers.
   void look_soon() noexcept { next_look_.store(0, std::memory_order_relaxed); }
 
   /// Of its fibers.
@@ -253,7 +253,9 @@ private:
   injection_queue<fiber_control> given_;
   timer_wheel timers_;
 
-  std::atomic<std::uint64_t> next_look_{picks_between_looks};  // the value of counters.picks at which the scheduler is due; who stores 0 hurries it
+  /// The value of counters.picks at which the scheduler is due. The owner's, but that the watchdog stores 0 to hurry it; relaxed, as one
+  /// of two stores is as good as the other.
+  std::atomic<std::uint64_t> next_look_{picks_between_looks};
 
   // The owner's own, from here on.
   const bool stepped_;  // one eighth of the switches goes through the scheduler, so that a turn stays short

@@ -160,16 +160,20 @@ std::int32_t fake_driver::try_now(operation& op) noexcept {
   return result;
 }
 
+bool fake_driver::needs_no_descriptor(const pending& one, time_point now) noexcept {
+  return one.cancelled || (one.due <= now && always_blocks(*one.op));
+}
+
 void fake_driver::sleep(time_point deadline) noexcept {
   std::vector<pollfd> watched{{doorbell_.fd(), POLLIN, 0}};
   {
     const std::lock_guard guard(lock_);
+    const time_point at = now();
     for (const pending& one : pending_) {
-      const bool due = one.due <= now();
-      if (one.cancelled || (due && always_blocks(*one.op))) {
-        return;  // no descriptor tells of it; what was late may have fallen due since the list was gone through
+      if (needs_no_descriptor(one, at)) {
+        return;  // it may have fallen due since the list was gone through
       }
-      if (due) {
+      if (one.due <= at) {
         watched.push_back({one.op->fd, static_cast<short>(one.op->events()), 0});
       } else {
         deadline = std::min(deadline, one.due);
@@ -189,11 +193,9 @@ void fake_driver::sleep(time_point deadline) noexcept {
 
 bool fake_driver::able() {
   const std::lock_guard guard(lock_);
+  const time_point at = now();
   return woken_.load(std::memory_order_relaxed) || std::any_of(pending_.begin(), pending_.end(), [&](const pending& one) {
-    if (one.cancelled) {
-      return true;
-    }
-    return one.due <= now() && (always_blocks(*one.op) || poll_now(one.op->fd, one.op->events()) != 0);
+    return needs_no_descriptor(one, at) || (one.due <= at && poll_now(one.op->fd, one.op->events()) != 0);
   });
 }
 

@@ -82,6 +82,8 @@ private:
   [[nodiscard]] std::int32_t try_now(operation& op) noexcept;
   /// Returns: whether it is done, with `result`.
   [[nodiscard]] bool advance(pending& one, std::int32_t& result) noexcept;
+  /// Whether the next look ends it, or tries it, whatever its descriptor is ready for.
+  [[nodiscard]] static bool needs_no_descriptor(const pending& one, time_point now) noexcept;
   void sleep(time_point deadline) noexcept;
 
   const faults faults_;

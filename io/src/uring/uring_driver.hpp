@@ -38,9 +38,9 @@
 // owner asleep. So the owner arms it under the reap lock, on its way to sleep, and a peer that
 // finds it published but not yet armed leaves submitting to the owner.
 //
-// Devices: a read past the page cache, and a write so, goes to the kernel at once. A device tells of many ends together, so fibers that read past the page cache
-// come in waves: one reap wakes a dozen, and each asks for the next piece. If those were told to the kernel in the call in which the owner goes
-// to sleep, the device would stand still until the last fiber had run (io/README.md has the trace and the figures).
+// Devices: a read past the page cache, and a write so, goes to the kernel at once. A device tells of many ends together, so fibers that
+// read so come in waves: one reap wakes a dozen, and each asks for the next piece. If those were told to the kernel in the call in
+// which the owner goes to sleep, the device would stand still until the last fiber had run (io/README.md has the trace and the figures).
 //
 // Cancelling: the owner queues an ASYNC_CANCEL behind the operation. A peer submits what is
 // published, as the operation may be among it, then cancels with IORING_REGISTER_SYNC_CANCEL, which

@@ -86,8 +86,8 @@ public:
   /// Tells the kernel of everything prepared. Never blocks. Threads: the owner.
   virtual void flush() noexcept = 0;
 
-  /// Flushes and reaps for an owner that is busy. Returns whether it ended an operation. Threads: any worker of
-  /// the same runtime but the owner.
+  /// Flushes and reaps for an owner that is busy. Returns whether it reaped anything; it need not count
+  /// what was for nobody who still waits. Threads: any worker of the same runtime but the owner.
   virtual bool help(wake_batch& batch) noexcept = 0;
 
   /// Operations prepared and not yet reaped. Threads: any; exact on the owner.
