@@ -1,6 +1,7 @@
 /* An echo server that answers every connection well for a while, then commits the --fault it is
  * told to: flip a byte, swallow one, double one, reset the connection, close it, or fall silent. Or
- * "pause": it stands still once, for all its connections, and goes on well. For tests of net_load. */
+ * "pause": it stands still once, for all its connections, and goes on well. Or "leave": it closes each
+ * connection instead of its first answer. For tests of net_load. */
 #define _GNU_SOURCE
 #include "echo_server.h"
 
@@ -8,10 +9,10 @@
 #include <time.h>
 
 enum { connections_at_most = 64, good_answers = 20 };
-enum fault { flip, swallow, twice, reset, finish, silence, stand_still, last_fault = stand_still };
+enum fault { flip, swallow, twice, reset, finish, silence, stand_still, leave, last_fault = leave };
 
 static const char* const fault_names[] = {"flip",  "swallow", "double", "reset",
-                                          "close", "silence", "pause"};
+                                          "close", "silence", "pause", "leave"};
 
 struct connection {
   int answers;
@@ -29,7 +30,7 @@ static enum fault take_fault(int* argc, char*** argv) {
     }
   }
   fprintf(stderr,
-          "usage: %s --fault flip|swallow|double|reset|close|silence|pause [--host IPV4] [--port N]\n",
+          "usage: %s --fault flip|swallow|double|reset|close|silence|pause|leave [--host IPV4] [--port N]\n",
           words[0]);
   exit(2);
 }
@@ -74,6 +75,7 @@ static void misbehave(struct pollfd* entry, enum fault fault, char* bytes, size_
       drop(entry);
       break;
     case finish:
+    case leave:
       drop(entry);
       break;
     case silence:
@@ -90,7 +92,7 @@ static void serve(struct pollfd* entry, struct connection* peer, enum fault faul
   const ssize_t got = recv(entry->fd, bytes, sizeof(bytes), 0);
   if (got <= 0) {
     drop(entry);
-  } else if (peer->answers++ < good_answers) {
+  } else if (peer->answers++ < (fault == leave ? 0 : good_answers)) {
     send_all(entry, bytes, (size_t)got);
   } else {
     misbehave(entry, fault, bytes, (size_t)got);

@@ -141,6 +141,9 @@ void load::close_window() {
 
 void load::issue_everywhere(unsigned requests_each) {
   for (connection& peer : connections_) {
+    if (!peer.open()) {
+      continue;  // it has not outlived its greeting
+    }
     for (unsigned i = 0; i < requests_each; ++i) {
       issue_next(peer, now_ns());
     }
