@@ -9,46 +9,24 @@
 #include <string>
 
 #include "epoll/registration.hpp"
-#include "perform.hpp"
 
 namespace aramid::inline v0::detail {
 
-descriptor_user::descriptor_user(descriptor& d, use how, const char* who)
-    : descriptor_(d), who_(who) {
-  const std::uint64_t alone = how == use::reader   ? descriptor::reading
-                              : how == use::writer ? descriptor::writing
-                                                   : 0;
-  const std::uint64_t mark = descriptor::one_user + alone;
-  std::uint64_t state = d.state_.load();
-  do {
-    if ((state & descriptor::closing) != 0) {
-      return;
-    }
-    if ((state & alone) != 0) {
-      throw std::logic_error(std::string(who) + ": another fiber or thread is " +
-                             (how == use::reader ? "reading" : "writing") + " already");
-    }
-  } while (!d.state_.compare_exchange_weak(state, state + mark));
-  mark_ = mark;
+void descriptor_user::throw_not_alone(use how) const {
+  throw std::logic_error(std::string(who_) + ": another fiber or thread is " + (how == use::reader ? "reading" : "writing") + " already");
 }
 
-descriptor_user::~descriptor_user() {
-  if (mark_ == 0) {
-    return;
+void descriptor_user::delist() noexcept {
+  const std::lock_guard guard(descriptor_.watch_lock_);
+  *link_ = next_;
+  if (next_ != nullptr) {
+    next_->link_ = link_;
   }
-  if (watched_) {
-    const std::lock_guard guard(descriptor_.watch_lock_);
-    *link_ = next_;
-    if (next_ != nullptr) {
-      next_->link_ = link_;
-    }
-  }
-  std::uint64_t state = descriptor_.state_.load();
-  const std::uint64_t off = (mark_ & descriptor::writing) != 0 ? descriptor::reader_waits : 0;
-  while (!descriptor_.state_.compare_exchange_weak(state, (state - mark_) & ~off)) {
-  }
+}
+
+void descriptor_user::wake_who_waits(std::uint64_t state, std::uint64_t off) noexcept {
   const std::uint64_t left = state - mark_;
-  if (ARAMID_UNLIKELY((state & off) != 0)) {
+  if ((state & off) != 0) {
     unpark(park_token(descriptor_.reader_));
   } else if ((left & descriptor::draining) != 0 && left < descriptor::one_user) {
     // The closer waits for exactly this, so the descriptor is still there for the argument, and
@@ -72,11 +50,6 @@ void descriptor_user::wait_for_writer() noexcept {
     }
   } while (!descriptor_.state_.compare_exchange_weak(state, state | descriptor::reader_waits));
   wait.park();
-}
-
-std::int32_t descriptor_user::perform(operation& op, time_point deadline) {
-  op.user = this;
-  return detail::perform(op, descriptor_.home_, who_, deadline);
 }
 
 bool descriptor_user::enlist(park_token token) noexcept {

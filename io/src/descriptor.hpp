@@ -42,6 +42,8 @@
 #include <aramid/detail/spin_lock.hpp>
 #include <aramid/park.hpp>
 
+#include "perform.hpp"
+
 namespace aramid::inline v0::detail {
 
 class descriptor_user;
@@ -54,7 +56,7 @@ public:
 
   /// Takes `fd` over. `home` is the runtime that does the I/O of plain threads.
   descriptor(int fd, kind what, runtime_ref home) noexcept
-      : home_(std::move(home)), fd_(fd), kind_(what) {}
+      : fd_(fd), kind_(what), home_(std::move(home)) {}
 
   /// Closes. By C++'s rules nobody uses it any more, so there is nothing to wait for but the close
   /// of a file.
@@ -102,13 +104,15 @@ private:
   std::error_code close_number() noexcept;
   void unregister() noexcept;
 
+  // What every use looks at, in half a cache line.
   std::atomic<std::uint64_t> state_{0};  // everybody
-  std::atomic<int> broken_by_{0};        // a reader or a writer
-  const runtime_ref home_;
   const int fd_;
-  const kind kind_;
+  std::atomic<int> broken_by_{0};                     // a reader or a writer
   std::atomic<registration*> registration_{nullptr};  // whoever is first to need one; the closer takes it
+  const kind kind_;
+
   spin_lock watch_lock_;
+  const runtime_ref home_;
   descriptor_user* watched_ = nullptr;  // under watch_lock_: the users whose wait a close must end
   park_token
       closer_;  // the closer, before it sets `draining`; the last user, after it has seen that
@@ -122,9 +126,37 @@ enum class use : std::uint8_t { shared, reader, writer };
 class descriptor_user {
 public:
   /// Throws: std::logic_error, naming `who`, if there is a reader (writer) already.
-  descriptor_user(descriptor& d, use how, const char* who);
+  descriptor_user(descriptor& d, use how, const char* who) : descriptor_(d), who_(who) {
+    const std::uint64_t alone = how == use::reader   ? descriptor::reading
+                                : how == use::writer ? descriptor::writing
+                                                     : 0;
+    std::uint64_t state = d.state_.load();
+    do {
+      if (ARAMID_UNLIKELY((state & (descriptor::closing | alone)) != 0)) {
+        if ((state & descriptor::closing) != 0) {
+          return;
+        }
+        throw_not_alone(how);
+      }
+    } while (!d.state_.compare_exchange_weak(state, state + descriptor::one_user + alone));
+    mark_ = descriptor::one_user + alone;
+  }
 
-  ~descriptor_user();
+  ~descriptor_user() {
+    if (ARAMID_UNLIKELY(mark_ == 0)) {
+      return;
+    }
+    if (ARAMID_UNLIKELY(watched_)) {
+      delist();
+    }
+    const std::uint64_t off = (mark_ & descriptor::writing) != 0 ? descriptor::reader_waits : 0;
+    std::uint64_t state = descriptor_.state_.load();
+    while (!descriptor_.state_.compare_exchange_weak(state, (state - mark_) & ~off)) {
+    }
+    if (ARAMID_UNLIKELY((state & (off | descriptor::draining)) != 0)) {
+      wake_who_waits(state, off);
+    }
+  }
 
   descriptor_user(const descriptor_user&) = delete;
   descriptor_user& operator=(const descriptor_user&) = delete;
@@ -155,7 +187,10 @@ public:
 
   /// `perform` for the descriptor's owner; `op` must name this use's descriptor.
   /// Suspends, Cancels, Returns, Throws: as `perform`.
-  std::int32_t perform(operation& op, time_point deadline = time_point::max());
+  std::int32_t perform(operation& op, time_point deadline = time_point::max()) {
+    op.user = this;
+    return detail::perform(op, descriptor_.home_, who_, deadline);
+  }
 
   /// What a readiness driver remembers of the descriptor; made by the first call.
   /// Returns: nullptr if there is no memory.
@@ -172,7 +207,11 @@ public:
 private:
   friend class descriptor;
 
+  [[noreturn]] void throw_not_alone(use how) const;
   [[nodiscard]] bool enlist(park_token token) noexcept;
+  void delist() noexcept;
+  /// Behind the exchange that has counted it out of `state`, and taken `off` off.
+  void wake_who_waits(std::uint64_t state, std::uint64_t off) noexcept;
 
   descriptor& descriptor_;
   const char* const who_;
@@ -180,10 +219,10 @@ private:
 
   bool watched_ = false;  // in the list; the user only
 
-  // Under the descriptor's watch_lock_.
+  // Under the descriptor's watch_lock_, and of no meaning while it is not in the list.
   park_token token_;
-  descriptor_user* next_ = nullptr;
-  descriptor_user** link_ = nullptr;  // what points here while it is in the list
+  descriptor_user* next_;
+  descriptor_user** link_;  // what points here
 };
 
 }  // namespace aramid::inline v0::detail

@@ -104,4 +104,6 @@ io_driver* current_io_driver() {
   return static_cast<io_driver*>(driver_for_io(&select));
 }
 
+io_driver* enter_io() { return static_cast<io_driver*>(enter_io(&select)); }
+
 }  // namespace aramid::inline v0::detail

@@ -19,4 +19,7 @@ namespace aramid::inline v0::detail {
 ///           std::invalid_argument if what is wanted names no driver.
 [[nodiscard]] io_driver* current_io_driver();
 
+/// `enter_wait`, then that.
+[[nodiscard]] io_driver* enter_io();
+
 }  // namespace aramid::inline v0::detail

@@ -3,17 +3,16 @@
 // before the kernel has (DESIGN §2, law 3).
 //
 // An operation is *pending* (the fiber waits for its completion), *cancelling* (the fiber has asked
-// for the end of it and waits for its completion all the same) or *done*. Its wait word holds the
-// epoch of the wait that its completion shall end, or `done`:
+// for the end of it and waits for its completion all the same) or *done*. Its completion_word
+// holds the epoch of the wait that its completion shall end, or `done`:
 //
 //   1. The fiber begins a wait and puts its token into the operation: `expect`.
 //   2. It submits the operation to the driver of the worker it is on. The driver gives it a ticket
 //      (slot and generation); the kernel never learns an address of the operation.
 //   3. It parks.
-//   4. Whoever reaps the completion finds the operation by its ticket, writes the result, takes the
-//      token out and puts `done` in, in one exchange: `finish`. That exchange is the last touch of
-//      the operation: from here on the fiber may leave. Then it wins the token, through a
-//      wake_batch.
+//   4. Whoever reaps the completion finds the operation by its ticket, writes the result, puts `done`
+//      in and ends the wait whose token was there, through a wake_batch: `finish`. `done` is the
+//      last touch of the operation: from here on the fiber may leave.
 //   5. The fiber looks at the word, not at who woke it. `done`: the result is delivered, even if a
 //      cancellation, a deadline or a closing descriptor won the wait meanwhile; it will be seen at
 //      the next wait (law 2).
@@ -40,12 +39,14 @@
 
 #include <poll.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 
+#include <aramid/driver.hpp>
 #include <aramid/park.hpp>
+
+#include "completion_word.hpp"
 
 namespace aramid::inline v0::detail {
 
@@ -110,37 +111,43 @@ struct operation {
   /// Step 1.
   void expect(park_token token) noexcept {
     who_ = token.who;
-    // release: pairs with the exchange in `finish`; the kernel's rings order it in fact, this says
-    // so to the tools.
-    epoch_.store(token.epoch, std::memory_order_release);
+    word_.expect(token.epoch);
   }
 
   /// Step 6. Returns: false if the operation is done.
-  [[nodiscard]] bool expect_instead(park_token token) noexcept {
-    // acquire, as in `is_done`: one that is done already is read from here too.
-    std::uint64_t epoch = epoch_.load(std::memory_order_acquire);
-    // acquire on failure: pairs with `finish`, for the result.
-    return epoch != done_epoch &&
-           epoch_.compare_exchange_strong(epoch, token.epoch, std::memory_order_acq_rel,
-                                          std::memory_order_acquire);
-  }
+  [[nodiscard]] bool expect_instead(park_token token) noexcept { return word_.expect_instead(token.epoch); }
 
-  /// acquire: pairs with the exchange in `finish`, for the result.
-  [[nodiscard]] bool is_done() const noexcept {
-    return epoch_.load(std::memory_order_acquire) == done_epoch;
-  }
+  /// Step 5. The result is there if the wait that was expected has ended.
+  [[nodiscard]] bool is_done() const noexcept { return word_.is_done(); }
 
   /// Step 4. The operation may be gone when it returns.
+  void finish(std::int32_t outcome, wake_batch& batch) noexcept {
+    const park_token token{who_, word_.expected()};
+    if (ARAMID_LIKELY(claim(token))) {
+      result = outcome;
+      word_.finish_claimed();
+      batch.add_claimed(token);
+    } else {
+      batch.add(finish(outcome));
+    }
+  }
+
+  /// The same, but for the end of the wait, which is left to the caller.
   /// Returns: the token of who waits.
   [[nodiscard]] park_token finish(std::int32_t outcome) noexcept {
     result = outcome;
     // One waiter waits for one operation, so `who` does not change with the epoch; read it before
     // the last touch.
     detail::waiter* const who = who_;
-    // release: publishes the result to `is_done` and `expect_instead`; acquire: for the fiber's
-    // reuse of its stack.
-    return {who, epoch_.exchange(done_epoch, std::memory_order_acq_rel)};
+    return {who, word_.finish()};
   }
+
+  /// Has the cache fetch what `finish` will touch: first the operation, and when that has come who waits for it. While nobody else can finish it.
+  void prefetch() const noexcept {
+    __builtin_prefetch(&result, 1);
+    __builtin_prefetch(&word_, 1);
+  }
+  void prefetch_waiter() const noexcept { detail::prefetch(who_); }
 
   /// What its descriptor has to be ready for before it is worth trying, as poll(2) says it.
   [[nodiscard]] std::uint32_t events() const noexcept {
@@ -158,10 +165,8 @@ struct operation {
   }
 
 private:
-  static constexpr std::uint64_t done_epoch = std::numeric_limits<std::uint64_t>::max();
-
   detail::waiter* who_ = nullptr;  // the fiber, before `submit`
-  std::atomic<std::uint64_t> epoch_{0};
+  completion_word<> word_;
 };
 
 }  // namespace aramid::inline v0::detail

@@ -1,7 +1,6 @@
 #include "stream_socket.hpp"
 
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,13 +22,6 @@ namespace {
 
 /// By one receive_lent; what io_uring's buffers hold (uring/lent_buffers.hpp).
 constexpr std::uint32_t most_lent = lent_buffers::buffer_bytes;
-
-void describe(operation& op, const std::byte* data, std::size_t size, int flags) {
-  op.address =
-      const_cast<std::byte*>(data);  // the kernel's interface has one pointer for both ways
-  op.length = static_cast<std::uint32_t>(std::min(size, max_transfer_bytes));
-  op.flags = static_cast<std::uint32_t>(flags);
-}
 
 }  // namespace
 
@@ -88,10 +80,7 @@ int error_behind_end(descriptor_user& reader) noexcept {
 
 }  // namespace
 
-std::size_t received(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
-  if (result > 0) {
-    return static_cast<std::size_t>(result);
-  }
+std::size_t received_nothing(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
   if (result < 0) {
     note(user, result);
   }
@@ -106,30 +95,10 @@ std::size_t received(descriptor_user& user, std::int32_t result, std::error_code
   return 0;
 }
 
-std::size_t sent(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
-  if (result >= 0) {
-    return static_cast<std::size_t>(result);
-  }
+std::size_t send_failed(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
   note(user, result);
   ec = user.closing() ? std::error_code(io::errc::closed) : system_error_of(result);
   return 0;
-}
-
-std::size_t receive_once(descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec) {
-  operation op(op_kind::receive, user.fd());
-  // Not MSG_WAITALL for those who want it all: when the kernel has some bytes and then meets an
-  // error, it returns the bytes and forgets the error, and a reset would pass for an end of stream
-  // (io_recv in the kernel's io_uring/net.c).
-  describe(op, buffer.data(), buffer.size(), 0);
-  return received(user, user.perform(op), ec);
-}
-
-std::size_t send_once(descriptor_user& user, std::span<const std::byte> data, std::error_code& ec) {
-  operation op(op_kind::send, user.fd());
-  // Not MSG_WAITALL for those who send it all, as in `receive_once`: the kernel would go on after a short write by itself, and forget what
-  // it is told then (io_send).
-  describe(op, data.data(), data.size(), MSG_NOSIGNAL);
-  return sent(user, user.perform(op), ec);
 }
 
 std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std::error_code& ec,

@@ -24,7 +24,11 @@
 // which is the same question as the reader's and takes the answer from the writer.
 #pragma once
 
+#include <sys/socket.h>
+
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -38,15 +42,16 @@
 
 namespace aramid::inline v0::detail {
 
-struct stream_socket {
+/// What reading and writing look at is in one line of the cache.
+struct alignas(64) stream_socket {
   stream_socket(int fd, runtime_ref home) noexcept
       : handle(fd, descriptor::kind::socket, std::move(home)) {}
-
-  descriptor handle;
 
   // The reader's.
   std::vector<std::byte> unread;
   std::size_t unread_begin = 0;
+
+  descriptor handle;
 };
 
 /// Of a stream that may have been closed for ever: null then.
@@ -101,16 +106,46 @@ std::size_t take_unread(stream_socket& socket, std::span<std::byte> buffer) noex
 /// In front of what is unread already.
 void put_back(stream_socket& socket, std::span<const std::byte> bytes);
 
+/// What one receive by `user` comes to when no bytes came. Returns: 0, with `ec` clear at end of stream.
+std::size_t received_nothing(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
+
+/// What one send by `user` comes to that failed. Returns: 0.
+std::size_t send_failed(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
+
 /// What one receive by `user` comes to. Returns: bytes; 0 with `ec` clear at end of stream.
-std::size_t received(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
+inline std::size_t received(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
+  return ARAMID_LIKELY(result > 0) ? static_cast<std::size_t>(result) : received_nothing(user, result, ec);
+}
 
 /// The same of one send.
-std::size_t sent(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;
+inline std::size_t sent(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept {
+  return ARAMID_LIKELY(result >= 0) ? static_cast<std::size_t>(result) : send_failed(user, result, ec);
+}
+
+// Always inlined: a fiber that waits in one of them has a frame less in the cache.
 
 /// One receive.
-std::size_t receive_once(descriptor_user& user, std::span<std::byte> buffer, std::error_code& ec);
+__attribute__((always_inline)) inline std::size_t receive_once(descriptor_user& user, std::span<std::byte> buffer,
+                                                               std::error_code& ec) {
+  operation op(op_kind::receive, user.fd());
+  op.address = buffer.data();
+  op.length = static_cast<std::uint32_t>(std::min(buffer.size(), max_transfer_bytes));
+  // Not MSG_WAITALL for those who want it all: when the kernel has some bytes and then meets an
+  // error, it returns the bytes and forgets the error, and a reset would pass for an end of stream
+  // (io_recv in the kernel's io_uring/net.c).
+  return received(user, user.perform(op), ec);
+}
 
 /// One send.
-std::size_t send_once(descriptor_user& user, std::span<const std::byte> data, std::error_code& ec);
+__attribute__((always_inline)) inline std::size_t send_once(descriptor_user& user, std::span<const std::byte> data,
+                                                            std::error_code& ec) {
+  operation op(op_kind::send, user.fd());
+  op.address = const_cast<std::byte*>(data.data());  // the kernel's interface has one pointer for both ways
+  op.length = static_cast<std::uint32_t>(std::min(data.size(), max_transfer_bytes));
+  // Not MSG_WAITALL for those who send it all, as in `receive_once`: the kernel would go on after a short write by itself, and forget what
+  // it is told then (io_send).
+  op.flags = MSG_NOSIGNAL;
+  return sent(user, user.perform(op), ec);
+}
 
 }  // namespace aramid::inline v0::detail

@@ -52,7 +52,14 @@ struct fiber_wait {
   }
 };
 
-class fiber_control : public waiter, public execution, public belongings {
+/// What a wait and its wake look at besides `waiter` and the head of `execution`, which fill the block's first line: it begins another.
+struct alignas(64) fiber_wait_line {
+  runtime_core* core = nullptr;  // constant from birth, until the block is pooled again
+  worker* home = nullptr;        // written by the worker that runs it first, if it is pinned: where it must run
+  fiber_wait wait;
+};
+
+class fiber_control : public waiter, public execution, public fiber_wait_line, public belongings {
 public:
   static constexpr std::size_t block_bytes = 512;
   static constexpr std::size_t name_bytes = 32;
@@ -60,9 +67,6 @@ public:
   fiber_control() noexcept : waiter(kind::fiber) {}
 
   // Written at birth, constant until the block is pooled again.
-  runtime_core* core = nullptr;  // these and the next stand together: a park and its wake look at all of them
-  worker* home = nullptr;        // written by the worker that runs it first, if it is pinned: where it must run
-  fiber_wait wait;
   group_core* group = nullptr;
   const fiber_ops* ops = nullptr;
   void* box = nullptr;       // where the callable and the result live

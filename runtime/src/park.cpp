@@ -177,6 +177,29 @@ void enter_wait() {
   --self.budget;
 }
 
+namespace detail {
+namespace {
+
+/// Out of line, as a last call.
+__attribute__((noinline)) driver* enter_io_with_care(driver_maker make) {
+  enter_wait();
+  return driver_for_io(make);
+}
+
+}  // namespace
+
+driver* enter_io(driver_maker make) {
+  const auto [self, on] = what_runs();
+  driver* const made = ARAMID_LIKELY(on != nullptr && self->is_fiber()) ? on->driver_for_io() : nullptr;
+  if (ARAMID_UNLIKELY(made == nullptr || self->must_look() || self->budget <= 1)) {
+    return enter_io_with_care(make);
+  }
+  --self->budget;
+  return made;
+}
+
+}  // namespace detail
+
 void throw_cancelled() { throw cancelled(); }
 
 bool wake_batch::add(park_token token) noexcept { return add(token, wake_reason::notified); }
@@ -185,22 +208,30 @@ bool wake_batch::add(park_token token, wake_reason reason) noexcept {
   if (!token.who->word.claim(token.epoch, reason)) {
     return false;
   }
+  add_claimed(token);
+  return true;
+}
+
+void wake_batch::add_claimed(park_token token) noexcept {
   if (!token.who->word.deliver()) {
-    return true;  // not suspended yet: it will run on by itself
+    return;  // not suspended yet: it will run on by itself
   }
   waiter& woken = *token.who;
   // A batch carries fibers of this worker's runtime; everybody else is woken on the spot.
   const detail::worker* const here = detail::current_worker();
   if (!woken.is_fiber() || here == nullptr || static_cast<fiber_control&>(woken).core != &here->core ||
       static_cast<fiber_control&>(woken).home != nullptr) {
-    woken.resume();
-    return true;
+    return woken.resume();
   }
   woken.next = nullptr;
   (last_ == nullptr ? first_ : last_->next) = &woken;
   last_ = &woken;
   ++size_;
-  return true;
+}
+
+void detail::prefetch(const waiter* who) noexcept {
+  __builtin_prefetch(who, 1);
+  __builtin_prefetch(static_cast<const detail::fiber_wait_line*>(static_cast<const fiber_control*>(who)), 1);
 }
 
 void wake_batch::commit() noexcept {

@@ -67,8 +67,12 @@ std::shared_ptr<runtime_core> runtime_ref::lock(const char* operation) const {
 }
 
 driver* driver_for_io(driver_maker make) {
-  auto* const self = static_cast<fiber_control*>(current_fiber());
-  return self != nullptr ? &self->core->driver_for_io(*self->on, make) : nullptr;
+  const auto [self, on] = what_runs();
+  if (ARAMID_UNLIKELY(on == nullptr || !self->is_fiber())) {
+    return nullptr;
+  }
+  driver* const made = on->driver_for_io();
+  return ARAMID_LIKELY(made != nullptr) ? made : &on->core.make_driver_for_io(*on, make);
 }
 
 }  // namespace detail

@@ -133,7 +133,7 @@ std::optional<running_fiber> runtime_core::ask_what_runs_on(unsigned index) cons
 }
 
 bool runtime_core::waits_for_nothing() const noexcept {
-  if (!even_with_io_ && does_io_.load(std::memory_order_relaxed)) {
+  if (!even_with_io_ && workers_.front()->driver_for_io() != nullptr) {
     return false;
   }
   for (const auto& each : workers_) {
@@ -288,21 +288,20 @@ void runtime_core::inject(fiber_control& fiber) noexcept {
   }
 }
 
-driver& runtime_core::driver_for_io(worker& w, driver_maker make) {
-  // acquire: pairs with the release below; every worker's driver is in place.
-  if (ARAMID_UNLIKELY(!does_io_.load(std::memory_order_acquire))) {
-    const std::lock_guard lock(drivers_lock_);
-    if (!does_io_.load(std::memory_order_relaxed)) {
-      std::vector<std::unique_ptr<driver>> made = make(worker_count(), driver_wanted_);
-      drivers_.reserve(drivers_.size() + made.size());
-      for (unsigned i = 0; i != worker_count(); ++i) {
-        workers_[i]->use_driver(*made[i]);
-        drivers_.push_back(std::move(made[i]));
-      }
-      if (!stepped_ && worker_count() != 1) {
-        watchdog_.watch_cpu_times();
-      }
-      does_io_.store(true, std::memory_order_release);
+driver& runtime_core::make_driver_for_io(worker& w, driver_maker make) {
+  const std::lock_guard lock(drivers_lock_);
+  if (w.driver_for_io() == nullptr) {
+    std::vector<std::unique_ptr<driver>> made = make(worker_count(), driver_wanted_);
+    drivers_.reserve(drivers_.size() + made.size());
+    for (unsigned i = 0; i != worker_count(); ++i) {
+      workers_[i]->use_driver(*made[i]);
+      drivers_.push_back(std::move(made[i]));
+    }
+    if (!stepped_ && worker_count() != 1) {
+      watchdog_.watch_cpu_times();
+    }
+    for (const auto& each : workers_) {
+      each->begin_io();
     }
   }
   return w.current_driver();

@@ -74,8 +74,8 @@ public:
   /// Queues a fiber that has been woken, or was born outside, from wherever the caller is.
   void make_ready(fiber_control& fiber) noexcept;
 
-  /// The driver of `w`, of the kind that `make` makes; makes all workers' at the first call.
-  driver& driver_for_io(worker& w, driver_maker make);
+  /// The driver of `w`, which has had none for I/O: of the kind that `make` makes, and all workers get one.
+  driver& make_driver_for_io(worker& w, driver_maker make);
 
   [[nodiscard]] offload_pool& offloads() noexcept { return offloads_; }
   [[nodiscard]] offload_pool& file_calls() noexcept { return file_calls_; }
@@ -124,7 +124,6 @@ private:
 
   std::mutex drivers_lock_;
   std::vector<std::unique_ptr<driver>> drivers_;  // under the lock; all that ever were: a waker may hold an older one
-  std::atomic<bool> does_io_{false};              // written under the lock; release, after every worker has its driver
 
   std::vector<std::unique_ptr<worker>> workers_;  // constant once made
   mutable std::mutex threads_lock_;   // of those that look at them besides `start` and `stop`

@@ -94,7 +94,7 @@ public:
   /// Owner: how many more fit in.
   [[nodiscard]] std::size_t room() const noexcept { return mask_ + 1 - size(); }
 
-  /// Owner: the item that is `places` behind the oldest, if there are as many. It may be stolen meanwhile.
+  /// Owner: the item that is `places` behind the oldest, if there are as many. It may be stolen meanwhile: then it is one of before, or nullptr.
   [[nodiscard]] T* peek(std::size_t places) const noexcept {
     return slots_[(top_.load(std::memory_order_relaxed) + places) & mask_].load(
         std::memory_order_relaxed);

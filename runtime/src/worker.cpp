@@ -86,8 +86,8 @@ ARAMID_HOT fiber_control* worker::pick_woken_first() noexcept {
   next_runs_ = 0;
   std::size_t left = 0;
   if (fiber_control* const next = ready_.pop_woken(left); ARAMID_LIKELY(next != nullptr)) {
-    if (ARAMID_UNLIKELY(left >= prefetch_from)) {
-      prefetch_woken();
+    if (ARAMID_UNLIKELY(left >= prefetch_batch_from)) {
+      prefetch_woken(left, left_by::parked);
     }
     return next;
   }
@@ -113,14 +113,31 @@ fiber_control* worker::pick_rest() noexcept {
 }
 
 // A long queue is as large as its fibers' stacks, which no cache holds. What is fetched may be stolen or even gone: then it was in vain.
-ARAMID_HOT void worker::prefetch_woken() const noexcept {
-  constexpr std::size_t stacks_ahead = 4, fibers_ahead = 8;
-  __builtin_prefetch(ready_.woken().peek(fibers_ahead), 1);
-  const char* const stack = static_cast<const char*>(
-      ready_.woken().peek(stacks_ahead)->resume_point.load(std::memory_order_relaxed));
-  __builtin_prefetch(stack, 1);
-  __builtin_prefetch(stack + 64, 1);
-  __builtin_prefetch(stack + 128, 1);
+// Who comes from the driver or a timer has waited a few calls below its own code, and soon goes through all their frames. Who has yielded,
+// or was woken by another fiber, mostly needs little but its registers. Who yields itself is taken to be among such.
+ARAMID_HOT void worker::prefetch_woken(std::size_t left, left_by how) const noexcept {
+  constexpr std::size_t line = 64, stacks_ahead = 4, fibers_ahead = 8;
+  const auto& woken = ready_.woken();
+  const bool of_batch = how != left_by::yielded && woken.first() + stacks_ahead - batch_begin_ < batch_end_ - batch_begin_;
+  if (!of_batch && left < prefetch_from) {
+    return;
+  }
+  const fiber_control* const soon = woken.peek(stacks_ahead);
+  if (ARAMID_UNLIKELY(soon == nullptr)) {
+    return;
+  }
+  const fiber_control* const later = woken.peek(fibers_ahead);
+  __builtin_prefetch(later, 1);
+  const char* const stack = static_cast<const char*>(soon->resume_point.load(std::memory_order_relaxed));
+  for (std::size_t i = 0; i != 3; ++i) {
+    __builtin_prefetch(stack + i * line, 1);
+  }
+  if (of_batch) {
+    __builtin_prefetch(static_cast<const fiber_wait_line*>(later), 1);
+    for (std::size_t i = 3; i != 12; ++i) {
+      __builtin_prefetch(stack + i * line, 1);
+    }
+  }
 }
 
 ARAMID_HOT void worker::note_running(fiber_control& next) noexcept {
@@ -178,10 +195,10 @@ ARAMID_HOT execution& worker::scheduler() noexcept {
 
 /// `usual` is tried first.
 ARAMID_HOT void worker::arrive(arrival came, left_by usual) noexcept {
-  auto& fiber = static_cast<fiber_control&>(*came.from);
   if (ARAMID_UNLIKELY(came.how != usual)) {
     return arrive_from(came);
   }
+  auto& fiber = static_cast<fiber_control&>(*came.from);
   if (usual == left_by::yielded) {
     if (ARAMID_UNLIKELY(fiber.pinned || !fiber.on->ready_.try_push_woken(&fiber))) {
       return fiber.on->queue_yielded(fiber);
@@ -192,16 +209,16 @@ ARAMID_HOT void worker::arrive(arrival came, left_by usual) noexcept {
 }
 
 void worker::arrive_from(arrival came) noexcept {
-  auto& fiber = static_cast<fiber_control&>(*came.from);
+  const auto fiber = [&came]() -> fiber_control& { return static_cast<fiber_control&>(*came.from); };
   switch (came.how) {
     case left_by::scheduler:
       break;
     case left_by::yielded:
-      fiber.on->queue_yielded(fiber);
+      came.from->on->queue_yielded(fiber());
       break;
     case left_by::parked:
-      if (fiber.commit()) {
-        fiber.resume();
+      if (fiber().commit()) {
+        fiber().resume();
       }
       break;
     case left_by::ended:
@@ -219,7 +236,7 @@ void worker::queue_yielded(fiber_control& fiber) noexcept {
 }
 
 /// The usual successor: the fiber in the slot or the oldest woken one, which all have their stacks. nullptr, and nothing done, if another rule applies now.
-ARAMID_HOT fiber_control* worker::pick_usual() noexcept {
+ARAMID_HOT fiber_control* worker::pick_usual(left_by how) noexcept {
   const std::uint64_t picks = counters.picks.get() + 1;
   if (ARAMID_UNLIKELY(picks % 8 == 0)) {
     return nullptr;
@@ -241,8 +258,8 @@ ARAMID_HOT fiber_control* worker::pick_usual() noexcept {
       return nullptr;
     }
     next_runs_ = 0;
-    if (ARAMID_UNLIKELY(left >= prefetch_from)) {
-      prefetch_woken();
+    if (ARAMID_UNLIKELY(left >= prefetch_batch_from)) {
+      prefetch_woken(left, how);
     }
   }
   ARAMID_ASSERT(next->bound.load(std::memory_order_relaxed) != nullptr, "worker: a fiber that has not started lies among the woken ones");
@@ -251,7 +268,7 @@ ARAMID_HOT fiber_control* worker::pick_usual() noexcept {
 }
 
 void worker::park(fiber_control& self) noexcept {
-  fiber_control* const next = pick_usual();
+  fiber_control* const next = pick_usual(left_by::parked);
   if (ARAMID_UNLIKELY(next == nullptr)) {
     return park_for_any(self);
   }
@@ -265,7 +282,7 @@ void worker::park_for_any(fiber_control& self) noexcept {
 }
 
 void worker::yield(fiber_control& self) noexcept {
-  fiber_control* const next = pick_usual();
+  fiber_control* const next = pick_usual(left_by::yielded);
   if (ARAMID_UNLIKELY(next == nullptr)) {
     return yield_to_any(self);
   }
@@ -336,9 +353,13 @@ void worker::displace_next(fiber_control& fiber) noexcept {
 }
 
 void worker::push_batch(waiter* first, std::size_t count) noexcept {
+  if (batch_end_ <= ready_.woken().first()) {
+    batch_begin_ = ready_.woken().last();
+  }
   while (first != nullptr) {
     queue_woken(static_cast<fiber_control&>(*std::exchange(first, first->next)));
   }
+  batch_end_ = ready_.woken().last();
   // One of them this worker will run itself.
   if (count > 1 || ready_.woken().size() > 1) {
     offer_woken();

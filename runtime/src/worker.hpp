@@ -145,6 +145,11 @@ public:
   [[nodiscard]] driver& current_driver() const noexcept { return driver_.current(); }
   void use_driver(driver& made) noexcept { driver_.replace(made); }
 
+  /// Its driver once its runtime does I/O; before, nullptr.
+  [[nodiscard]] driver* driver_for_io() const noexcept { return driver_for_io_.load(std::memory_order_acquire); }
+  /// acquire, above: pairs with this release, behind which every worker has its driver.
+  void begin_io() noexcept { driver_for_io_.store(&current_driver(), std::memory_order_release); }
+
   /// Called by a peer: serves the timers and the driver of `victim`, whose thread is stuck in a fiber.
   bool help(worker& victim) noexcept;
 
@@ -197,14 +202,14 @@ private:
   // The period of `note_period`: by the clock or in looks, whichever ends first.
   static constexpr std::chrono::milliseconds period{10};
   static constexpr std::uint32_t looks_in_period = 4096;
-  static constexpr std::size_t prefetch_from = 64;  // woken fibers in the queue
+  static constexpr std::size_t prefetch_batch_from = 16, prefetch_from = 64;  // woken fibers in the queue
   static constexpr std::size_t spare_stacks_limit = 64;
   static constexpr std::size_t free_controls_limit = 256;
 
   // Switching.
   [[nodiscard]] bool look_is_due() const noexcept { return counters.picks.get() >= next_look_.load(std::memory_order_relaxed); }
   fiber_control* pick() noexcept;
-  fiber_control* pick_usual() noexcept;
+  fiber_control* pick_usual(left_by how) noexcept;
   fiber_control* pick_eighth() noexcept;
   fiber_control* pick_woken_first() noexcept;
   fiber_control* pick_rest() noexcept;
@@ -225,7 +230,7 @@ private:
   void queue_fresh(fiber_control& fiber) noexcept;
   void grow_and_queue(fiber_control& fiber) noexcept;
   void displace_next(fiber_control& fiber) noexcept;
-  void prefetch_woken() const noexcept;
+  void prefetch_woken(std::size_t left, left_by how) const noexcept;
   void notify_peer() noexcept;
   void offer_woken() noexcept;
   void note_pace() noexcept;
@@ -264,6 +269,8 @@ private:
   fiber_control* unstartable_ = nullptr;
   std::exception_ptr unstartable_why_;
   unsigned next_runs_ = 0;
+  std::uint64_t batch_begin_ = 0;  // woken fibers from this place to the next have come in batches, but for what came between
+  std::uint64_t batch_end_ = 0;
   struct {
     time_point at{};
     std::chrono::nanoseconds cpu{0};  // what the thread had run
@@ -285,6 +292,7 @@ private:
 
   // Shared.
   driver_slot<driver> driver_;
+  std::atomic<driver*> driver_for_io_{nullptr};  // written under runtime_core's drivers_lock_, once
   std::atomic<bool> asleep_{false};  // written by the owner, read by the watchdog
 };
 

@@ -48,6 +48,8 @@ struct pending_poll {
   detail::operation op;
 };
 
+// `op.result` may be read when `wait` has ended, not before.
+
 /// What an owner does that never enters the kernel.
 inline void spin_until_done(const detail::operation& op) {
   while (!op.is_done()) {

@@ -37,6 +37,19 @@ TEST(slot_table, reused_slot_has_another_ticket) {
   EXPECT_EQ(table.take(second.ticket, caller::owner), &second);
 }
 
+TEST(slot_table, a_peek_takes_nothing_and_finds_what_is_in_use) {
+  slot_table table;
+  EXPECT_EQ(table.peek(0), nullptr);  // no chunk yet
+  operation op(op_kind::poll, 0);
+  ASSERT_TRUE(table.acquire(op));
+  EXPECT_EQ(table.peek(op.ticket), &op);
+  EXPECT_EQ(table.peek(op.ticket + 1), nullptr);
+  EXPECT_EQ(table.peek(0xffff'ffff), nullptr);
+  EXPECT_EQ(table.peek(0x1'ffff'ffff), nullptr);
+  EXPECT_EQ(table.take(op.ticket, caller::owner), &op);
+  EXPECT_EQ(table.peek(op.ticket), nullptr);
+}
+
 TEST(slot_table, unknown_tickets_name_nothing) {
   slot_table table;
   EXPECT_EQ(table.take(0, caller::owner), nullptr);

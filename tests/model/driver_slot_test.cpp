@@ -51,7 +51,7 @@ public:
       slot_.current().wake();
   }
 
-  // runtime_core::driver_for_io
+  // runtime_core::make_driver_for_io
   void change_driver() {
     if (!twin_.changer_wakes) first_.deaf_to = explorer::current().self();
     second_.complete.write(true);

@@ -29,7 +29,8 @@ namespace aramid::inline v0::detail {
 class epoll_driver;
 struct operation;
 
-struct registration {
+/// A line of the cache.
+struct alignas(64) registration {
   readiness_word<> ready;
 
   spin_lock lock;                            // guards what follows, but for what is said
@@ -46,6 +47,8 @@ struct registration {
 
   [[nodiscard]] std::uint64_t ticket() const noexcept { return std::uint64_t{generation} << 32 | index; }
 };
+
+static_assert(sizeof(registration) == 64);
 
 /// Step 1. Returns: nullptr if there is no memory.
 [[nodiscard]] registration* make_registration(int fd) noexcept;

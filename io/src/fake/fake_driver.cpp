@@ -109,7 +109,7 @@ bool fake_driver::go_through(wake_batch& batch) noexcept {
     pending_.pop_back();
     trace_ = (trace_ ^ (static_cast<std::uint64_t>(op.kind) << 32 | static_cast<std::uint32_t>(result))) * 0x100000001b3;  // FNV-1a's
     in_flight_.fetch_sub(1, std::memory_order_relaxed);
-    batch.add(op.finish(result));
+    op.finish(result, batch);
     finished = true;
   }
   return finished;
@@ -215,7 +215,7 @@ void fake_driver::drain() noexcept {
   const std::lock_guard guard(lock_);
   for (const pending& one : std::exchange(pending_, {})) {
     in_flight_.fetch_sub(1, std::memory_order_relaxed);
-    batch.add(one.op->finish(-ECANCELED));
+    one.op->finish(-ECANCELED, batch);
   }
 }
 

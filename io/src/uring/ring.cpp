@@ -1,7 +1,6 @@
 #include "ring.hpp"
 
 #include <cerrno>
-#include <cstring>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -124,18 +123,6 @@ void ring::cap_kernel_threads() noexcept {
   // submits to this ring. A kernel that does not know the call is not capped.
   unsigned limits[2] = {16, 32};
   (void)io_uring_register_iowq_max_workers(&ring_, limits);
-}
-
-io_uring_sqe* ring::prepare() noexcept {
-  // acquire: pairs with the kernel's release of the head: it has read the entry that is about to be
-  // overwritten.
-  const unsigned head = std::atomic_ref(*ring_.sq.khead).load(std::memory_order_acquire);
-  if (ARAMID_UNLIKELY(tail_ - head >= ring_.sq.ring_entries)) {
-    return nullptr;
-  }
-  io_uring_sqe* const sqe = &ring_.sq.sqes[tail_ & ring_.sq.ring_mask];
-  std::memset(sqe, 0, sizeof *sqe);
-  return sqe;
 }
 
 int ring::enter(unsigned count, unsigned completions, time_point deadline) noexcept {

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 
 #include <aramid/detail/config.hpp>
 #include <aramid/park.hpp>
@@ -35,7 +36,17 @@ public:
   // The owner's: prepare, fill, publish, one after the other.
 
   /// The next free entry, cleared; nullptr if the queue is full.
-  [[nodiscard]] io_uring_sqe* prepare() noexcept;
+  [[nodiscard]] io_uring_sqe* prepare() noexcept {
+    // acquire: pairs with the kernel's release of the head: it has read the entry that is about to be
+    // overwritten.
+    const unsigned head = std::atomic_ref(*ring_.sq.khead).load(std::memory_order_acquire);
+    if (ARAMID_UNLIKELY(tail_ - head >= ring_.sq.ring_entries)) {
+      return nullptr;
+    }
+    io_uring_sqe& entry = ring_.sq.sqes[tail_ & ring_.sq.ring_mask];
+    std::memset(&entry, 0, sizeof entry);
+    return &entry;
+  }
 
   /// Shows the kernel, and peers, the entry that `prepare` gave.
   void publish() noexcept {
@@ -79,20 +90,34 @@ public:
 
   // Who holds the reap lock.
 
-  /// Hands every completion to `apply`, in order.
+  /// Hands every completion to `apply`, in order. Where there are many, `ahead(further, soon)` gets two that come later, so
+  /// that what they are about can be fetched into the cache meanwhile.
   /// Returns: their number.
-  template <class Apply>
-  unsigned reap(Apply&& apply) noexcept {
+  template <class Apply, class Ahead>
+  unsigned reap(Apply&& apply, Ahead&& ahead) noexcept {
+    constexpr unsigned further = 6, soon = 3;
     unsigned head = std::atomic_ref(*ring_.cq.khead).load(std::memory_order_relaxed);
     const unsigned first = head;
-    // acquire: pairs with the kernel's release of the tail.
-    while (head != std::atomic_ref(*ring_.cq.ktail).load(std::memory_order_acquire)) {
-      const io_uring_cqe cqe = ring_.cq.cqes[head & ring_.cq.ring_mask];
+    const auto entry = [this](unsigned place) -> const io_uring_cqe& { return ring_.cq.cqes[place & ring_.cq.ring_mask]; };
+    for (;;) {
+      // acquire: pairs with the kernel's release of the tail.
+      const unsigned left = std::atomic_ref(*ring_.cq.ktail).load(std::memory_order_acquire) - head;
+      if (left == 0) {
+        return head - first;
+      }
+      if (left > further) {
+        ahead(entry(head + further), entry(head + soon));
+      }
+      const io_uring_cqe cqe = entry(head);
       // release: the kernel may overwrite the entry.
       std::atomic_ref(*ring_.cq.khead).store(++head, std::memory_order_release);
       apply(cqe);
     }
-    return head - first;
+  }
+
+  template <class Apply>
+  unsigned reap(Apply&& apply) noexcept {
+    return reap(apply, [](const io_uring_cqe&, const io_uring_cqe&) {});
   }
 
   [[nodiscard]] int fd() const noexcept { return ring_.ring_fd; }

@@ -85,6 +85,16 @@ public:
     return op;
   }
 
+  /// What a ticket is likely to be for, taken out or not. Under the reap lock: then it is an operation that nobody else can finish.
+  /// Returns: nullptr if there is none.
+  [[nodiscard]] const operation* peek(std::uint64_t ticket) noexcept {
+    const auto index = static_cast<std::uint32_t>(ticket);
+    // acquire, twice: as in `take`.
+    return index < max_slots && chunks_[index / chunk_slots].load(std::memory_order_acquire) != nullptr
+               ? at(index).op.load(std::memory_order_acquire)
+               : nullptr;
+  }
+
 private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
 

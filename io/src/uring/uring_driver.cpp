@@ -196,7 +196,15 @@ void uring_driver::publish_doorbell() noexcept {
 std::uint64_t uring_driver::reap(wake_batch& batch, caller from) noexcept {
   const std::uint64_t before = finished_.load(std::memory_order_relaxed);
   for (;;) {
-    ring_.reap([&](const io_uring_cqe& cqe) { apply(cqe, batch, from); });
+    ring_.reap([&](const io_uring_cqe& cqe) { apply(cqe, batch, from); },
+               [&](const io_uring_cqe& further, const io_uring_cqe& soon) {
+                 if (const operation* const op = slots_.peek(further.user_data)) {
+                   op->prefetch();
+                 }
+                 if (const operation* const op = slots_.peek(soon.user_data)) {
+                   op->prefetch_waiter();
+                 }
+               });
     if (ARAMID_LIKELY(!ring_.has_overflow())) {
       break;
     }
@@ -230,7 +238,7 @@ void uring_driver::apply(const io_uring_cqe& cqe, wake_batch& batch, caller from
     return;
   }
   count(finished_);
-  batch.add(op->finish(cqe.res));
+  op->finish(cqe.res, batch);
 }
 
 void uring_driver::hand_over(const io_uring_cqe& cqe, operation* op) noexcept {

@@ -46,6 +46,9 @@ public:
   /// Returns: false if somebody else had won.
   bool add(park_token token) noexcept;
 
+  /// As `add`, of a token that the caller has claimed. The waiter may be gone on return.
+  void add_claimed(park_token token) noexcept;
+
   /// Makes everything added runnable, in the order of the `add`s.
   void commit() noexcept;
 
@@ -120,6 +123,16 @@ namespace detail {
 /// Returns:  nullptr if the caller is not a fiber.
 /// Throws:   what `make` threw.
 [[nodiscard]] ARAMID_API driver* driver_for_io(driver_maker make);
+
+/// What an operation begins with: `enter_wait`, then `driver_for_io`.
+/// Suspends: only to give way to others, before it looks; the result is good until the caller's next suspension.
+/// Cancels:  throws aramid::cancelled.
+/// Returns:  nullptr if the caller is not a fiber.
+/// Throws:   what `make` threw.
+[[nodiscard]] ARAMID_API driver* enter_io(driver_maker make);
+
+/// Has the cache fetch what a wake of `who` touches. It may be of no use to anybody any more, or null.
+ARAMID_API void prefetch(const waiter* who) noexcept;
 
 /// A line for people, to where set_log_handler sends them.
 ARAMID_API void log_line(std::string_view line) noexcept;
