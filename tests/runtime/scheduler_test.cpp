@@ -384,8 +384,8 @@ TEST_F(scheduler_on_two_workers, timers_of_a_hogs_worker_fire) {
       }
       EXPECT_TRUE(eventually([&] { return asleep == count; }));
     });
+    EXPECT_TRUE(eventually([&] { return hog.begun(); }));
     EXPECT_TRUE(eventually([&] { return woke == count; }));
-    EXPECT_TRUE(hog.begun());
   }
   EXPECT_GT(rt.stats().helps + rt.stats().steals, 0U);
 }
