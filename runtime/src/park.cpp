@@ -230,6 +230,7 @@ void wake_batch::add_claimed(park_token token) noexcept {
 }
 
 void detail::prefetch(const waiter* who) noexcept {
+  // A thread's waiter has no such second line: then something else is fetched. To ask which it is would wait for the first.
   __builtin_prefetch(who, 1);
   __builtin_prefetch(static_cast<const detail::fiber_wait_line*>(static_cast<const fiber_control*>(who)), 1);
 }
