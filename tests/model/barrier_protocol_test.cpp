@@ -167,10 +167,8 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(barrier_protocol, a_cancelled_arrival_is_taken_back_unless_all_have_come) {
-  for (const scenario& s : scenarios) expect_holds(s);
+  expect_holds_with_the_weakest_orders(scenarios, "src/barrier.cpp");
 }
-
-TEST(barrier_protocol, every_weakened_order_is_caught) { expect_caught_but({}, scenarios, {}, "src/barrier.cpp"); }
 
 TEST(barrier_protocol, every_step_is_needed) {
   expect_holds({"by steps", &one_comes_again<barrier_without<without::nothing>>, 3});

@@ -3,7 +3,7 @@
 // Differs from a plain fiber in one point: it can be *abandoned*. The explorer drops an execution in the middle all the
 // time (it failed, or reached a state already explored), and the code under test is noexcept, so the stack cannot be
 // unwound by an exception. The context is forgotten instead and its stack used again; what it had allocated is given
-// back by `heap`. Under ASan the switches are announced; TSan is out: skip_under_tsan.cpp.
+// back by `heap`. Under ASan the switches are announced; TSan is out: CMakeLists.txt.
 #pragma once
 
 #include <boost/context/fiber.hpp>

@@ -115,7 +115,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(driver_slot, no_wake_is_lost) {
-  for (const scenario& s : scenarios) expect_holds(s);
+  expect_holds_with_the_weakest_orders(scenarios, "runtime/src");
 }
 
 TEST(driver_slot, every_step_is_needed) {
@@ -123,7 +123,5 @@ TEST(driver_slot, every_step_is_needed) {
   expect_caught([] { push_against_change({.driver_before_notified = false}); }, "deadlock");
   expect_caught([] { push_against_change({.changer_wakes = false}); }, "deadlock");
 }
-
-TEST(driver_slot, every_weakened_order_is_caught) { expect_caught_but({}, scenarios); }
 
 }  // namespace

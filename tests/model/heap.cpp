@@ -3,20 +3,7 @@
 #include <cstdlib>
 #include <new>
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define MODEL_NEW_IS_TAKEN 1
-#endif
-#endif
-
 namespace model::heap {
-
-#if defined(MODEL_NEW_IS_TAKEN)
-const bool replaced = false;
-#else
-const bool replaced = true;
-#endif
-
 namespace {
 
 // Few blocks live in one execution: a flat table, searched from its end, is the fastest index. It grows by malloc, not
@@ -25,7 +12,7 @@ block* table = nullptr;
 std::size_t count = 0;
 std::size_t capacity = 0;
 
-[[maybe_unused]] void* note(void* address, std::size_t size_bytes) {
+void* note(void* address, std::size_t size_bytes) {
   if (address == nullptr) throw std::bad_alloc();
   if (!tracking) return address;
   if (count == capacity) {
@@ -37,7 +24,7 @@ std::size_t capacity = 0;
   return address;
 }
 
-[[maybe_unused]] void release(void* address) noexcept {
+void release(void* address) noexcept {
   if (address == nullptr) return;
   for (std::size_t i = count; i-- > 0;) {
     if (table[i].address != address) continue;
@@ -52,11 +39,11 @@ std::size_t capacity = 0;
   std::free(address);
 }
 
-[[maybe_unused]] void* allocate(std::size_t size_bytes) {
+void* allocate(std::size_t size_bytes) {
   return note(std::malloc(size_bytes == 0 ? 1 : size_bytes), size_bytes);
 }
 
-[[maybe_unused]] void* allocate(std::size_t size_bytes, std::align_val_t alignment) {
+void* allocate(std::size_t size_bytes, std::align_val_t alignment) {
   const auto align = static_cast<std::size_t>(alignment);
   const std::size_t rounded = (size_bytes + align - 1) / align * align;
   return note(std::aligned_alloc(align, rounded == 0 ? align : rounded), size_bytes);
@@ -77,7 +64,6 @@ void reset() {
 
 }  // namespace model::heap
 
-#if !defined(MODEL_NEW_IS_TAKEN)
 // The replaceable allocation functions; the array and nothrow forms of the library end in these.
 void* operator new(std::size_t size_bytes) { return model::heap::allocate(size_bytes); }
 void* operator new[](std::size_t size_bytes) { return model::heap::allocate(size_bytes); }
@@ -95,4 +81,3 @@ void operator delete(void* p, std::align_val_t) noexcept { model::heap::release(
 void operator delete[](void* p, std::align_val_t) noexcept { model::heap::release(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { model::heap::release(p); }
 void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { model::heap::release(p); }
-#endif

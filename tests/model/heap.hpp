@@ -12,9 +12,6 @@ namespace model::heap {
 /// True while code under test runs: new and delete are tracked.
 inline thread_local bool tracking = false;
 
-/// False where a sanitizer's own operator new is linked in (clang's TSan): then nothing is tracked.
-extern const bool replaced;
-
 struct block {
   void* address;
   std::size_t size_bytes;

@@ -138,7 +138,6 @@ TEST(memory_misuse, use_after_free_is_reported) {
 }
 
 TEST(memory_misuse, leaks_and_double_frees_are_reported) {
-  if (!heap::replaced) GTEST_SKIP() << "no heap of our own";
   const result leak = run([] { cell<int*> p{new int}; });
   EXPECT_NE(leak.failure.find("leak"), std::string::npos) << leak.failure;
   const result twice = run([] {

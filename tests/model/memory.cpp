@@ -17,14 +17,6 @@ bool is_sc(std::memory_order order) { return order == std::memory_order_seq_cst;
 
 }  // namespace
 
-std::uint64_t mix_hash(std::uint64_t a, std::uint64_t b) {
-  std::uint64_t x =
-      a * 0x9e3779b97f4a7c15ULL + b + 0x7f4a7c159e3779b9ULL;  // then splitmix64's finaliser
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
-
 // ---- an execution's life ------------------------------------------------------------------------------------------
 
 void memory::reset(const memory_options& options) {

@@ -49,6 +49,13 @@ struct word {
   friend bool operator==(const word&, const word&) = default;
 };
 
+inline std::uint64_t mix_hash(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t x = a * 0x9e3779b97f4a7c15ULL + b + 0x7f4a7c159e3779b9ULL;  // then splitmix64's finaliser
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+
 using location_id = std::uint32_t;
 using store_index = std::uint16_t;
 
@@ -298,7 +305,5 @@ private:
   std::uint64_t sc_fences_hash_ = 0;
   std::uint64_t heavy_fences_hash_ = 0;
 };
-
-std::uint64_t mix_hash(std::uint64_t a, std::uint64_t b);
 
 }  // namespace model

@@ -154,16 +154,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(mutex_word, one_owner_at_a_time_and_no_wake_lost) {
-  for (const scenario& s : scenarios) expect_holds(s);
-}
-
-TEST(mutex_word, every_weakened_order_is_caught) {
-  if (!thorough) GTEST_SKIP() << "asks about memory orders only";
-  const weakening_report report = weaken_each({}, "detail/mutex_word", scenarios);
-  EXPECT_EQ(report.sound, "");
-  EXPECT_GE(report.caught(), 4U) << report.text();
-  EXPECT_EQ(report.survivors(), std::vector<std::string>{}) << report.text();
-  RecordProperty("weakenings", report.text());
+  expect_holds_with_the_weakest_orders(scenarios, "detail/mutex_word");
 }
 
 TEST(mutex_word, an_owner_that_finds_the_queue_empty_must_look_again) {

@@ -145,8 +145,11 @@ const std::vector<scenario> scenarios{
     {"two readers", [] { two_readers({}); }, 3},
 };
 
+// Both survivors order the word against the descriptor's own state, which lies behind the kernel's locks; that these order it too is an accident
+// of the model, in which a lock is passed by everybody at once.
 TEST(readiness_word, no_change_is_missed) {
-  for (const scenario& s : scenarios) expect_holds(s);
+  expect_holds_with_the_weakest_orders(scenarios, "io/src/epoll",
+                                       {"read: load(acquire) -> relaxed", "tell: cas(release) -> relaxed"});
 }
 
 TEST(readiness_word, no_change_is_missed_by_a_machine_that_loads_late) {
@@ -157,12 +160,6 @@ TEST(readiness_word, every_step_is_needed) {
   expect_caught([] { one_reader<deaf_word<atomics>>({}); }, "deadlock");
   expect_caught([] { one_reader({.reads_before_trying = false}); }, "deadlock");
   expect_caught([] { one_reader({.looks_before_waiting = false}); }, "deadlock");
-}
-
-// Both order the word against the descriptor's own state, which lies behind the kernel's locks; that these order it too is an accident of the
-// model, in which a lock is passed by everybody at once.
-TEST(readiness_word, every_weakened_order_is_caught) {
-  expect_caught_but({"read: load(acquire) -> relaxed", "tell: cas(release) -> relaxed"}, scenarios, {}, "io/src/epoll");
 }
 
 }  // namespace

@@ -8,45 +8,42 @@ namespace model {
 
 class state_set {
 public:
-  /// True if `fingerprint` has been met with at least `budget` left; otherwise notes it.
+  /// True if `fingerprint` has been met with at least `budget` left; otherwise notes it. A budget is below 128.
   bool known(std::uint64_t fingerprint, int budget) {
-    if (fingerprint == 0) fingerprint = 1;
     if (size_ * 2 >= slots_.size()) grow();
-    slot& s = find(slots_, fingerprint);
-    const auto left = static_cast<std::int8_t>(budget);
-    if (s.fingerprint == 0) {
-      s = {fingerprint, left};
+    std::uint64_t& slot = find(slots_, fingerprint);
+    const std::uint64_t noted = (fingerprint & ~budget_mask) | static_cast<std::uint64_t>(budget + 1);
+    if (slot == 0) {
+      slot = noted;
       ++size_;
       return false;
     }
-    if (s.budget >= left) return true;
-    s.budget = left;
+    if (slot >= noted) return true;
+    slot = noted;
     return false;
   }
 
   std::uint64_t size() const { return size_; }
 
 private:
-  struct slot {
-    std::uint64_t fingerprint = 0;  // 0: free
-    std::int8_t budget = 0;
-  };
+  // A slot is 0 (free), or a fingerprint without its last byte, which is the budget + 1.
+  static constexpr std::uint64_t budget_mask = 0xff;
 
-  static slot& find(std::vector<slot>& slots, std::uint64_t fingerprint) {
-    std::size_t i = fingerprint & (slots.size() - 1);
-    while (slots[i].fingerprint != 0 && slots[i].fingerprint != fingerprint)
+  static std::uint64_t& find(std::vector<std::uint64_t>& slots, std::uint64_t fingerprint) {
+    std::size_t i = (fingerprint >> 8) & (slots.size() - 1);
+    while (slots[i] != 0 && ((slots[i] ^ fingerprint) & ~budget_mask) != 0)
       i = (i + 1) & (slots.size() - 1);
     return slots[i];
   }
 
   void grow() {
-    std::vector<slot> larger(slots_.empty() ? 1024 : slots_.size() * 2);
-    for (const slot& s : slots_)
-      if (s.fingerprint != 0) find(larger, s.fingerprint) = s;
+    std::vector<std::uint64_t> larger(slots_.empty() ? 1024 : slots_.size() * 2);
+    for (const std::uint64_t s : slots_)
+      if (s != 0) find(larger, s) = s;
     slots_.swap(larger);
   }
 
-  std::vector<slot> slots_;
+  std::vector<std::uint64_t> slots_;
   std::uint64_t size_ = 0;
 };
 

@@ -152,7 +152,7 @@ weakening_report weaken_each(const options& base, const std::string& file_part,
   };
   for (const scenario& s : scenarios) {
     const result r = run(s, nullptr, &sites);
-    if (r.failed) {
+    if (!r.complete) {
       report.sound = s.name + ": " + r.report();
       return report;
     }
