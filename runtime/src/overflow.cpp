@@ -13,7 +13,7 @@ namespace aramid::inline v0::detail {
 
 namespace {
 
-struct sigaction previous;  // written once, before any fault can reach us
+struct sigaction previous_action;  // written once, before any fault can reach us
 
 void on_fault(int signal, siginfo_t* info, void* context) {
   if (const worker* const w = current_worker()) {
@@ -29,12 +29,12 @@ void on_fault(int signal, siginfo_t* info, void* context) {
     }
   }
   // Not ours: as if we had never been here.
-  if ((previous.sa_flags & SA_SIGINFO) != 0 && previous.sa_sigaction != nullptr) {
-    previous.sa_sigaction(signal, info, context);
-  } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
-    previous.sa_handler(signal);
+  if ((previous_action.sa_flags & SA_SIGINFO) != 0 && previous_action.sa_sigaction != nullptr) {
+    previous_action.sa_sigaction(signal, info, context);
+  } else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN) {
+    previous_action.sa_handler(signal);
   } else {
-    sigaction(signal, &previous, nullptr);  // the fault repeats, with its default effect
+    sigaction(signal, &previous_action, nullptr);  // the fault repeats, with its default effect
   }
 }
 
@@ -46,7 +46,7 @@ void report_stack_overflows() noexcept {
     ours.sa_sigaction = on_fault;
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigemptyset(&ours.sa_mask);
-    return sigaction(SIGSEGV, &ours, &previous) == 0;
+    return sigaction(SIGSEGV, &ours, &previous_action) == 0;
   }();
   (void)installed;
 }

@@ -32,12 +32,9 @@ using aramid::test::make_asio_pair;
 using aramid::test::pattern;
 using aramid::test::pattern_at;
 using aramid::test::scaled;
+using aramid::test::text_of;
 namespace asio = boost::asio;
 using boost::system::error_code;
-
-std::string_view text_of(const asio::streambuf& buffer) {
-  return {static_cast<const char*>(buffer.data().data()), buffer.size()};
-}
 
 class asio_cancel : public aramid::test::with_asio {};
 ARAMID_ON_EACH_DRIVER(asio_cancel);

@@ -2,11 +2,15 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/streambuf.hpp>
 #include <boost/beast/core/error.hpp>
 
 #include <aramid/fiber.hpp>
@@ -29,6 +33,19 @@ struct asio_pair {
 inline asio_pair make_asio_pair() {
   tcp_pair ends = make_tcp_pair();
   return {tcp_asio(std::move(ends.client)), tcp_asio(std::move(ends.server))};
+}
+
+inline std::string_view text_of(const boost::asio::streambuf& buffer) {
+  return {static_cast<const char*>(buffer.data().data()), buffer.size()};
+}
+
+/// The pattern's bytes from place `from` on, as text.
+inline std::string pattern_text(std::size_t size, std::uint64_t from = 0) {
+  std::string text(size, '\0');
+  for (std::size_t i = 0; i < size; ++i) {
+    text[i] = static_cast<char>(pattern_at(from + i));
+  }
+  return text;
 }
 
 class with_asio : public on_each_driver {

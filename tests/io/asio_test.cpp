@@ -39,6 +39,7 @@ using aramid::test::pattern;
 using aramid::test::raw_socket;
 using aramid::test::scaled;
 using aramid::test::tcp_asio;
+using aramid::test::text_of;
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 using boost::system::error_code;
@@ -64,10 +65,6 @@ static_assert(requires(tcp_stream& stream, std::span<const std::span<std::byte>>
 static_assert(!blocking_stream<tcp_asio> && !blocking_stream<tcp_listener>);
 static_assert(std::is_nothrow_move_constructible_v<tcp_asio> && std::is_move_assignable_v<tcp_asio>);
 static_assert(!std::is_copy_constructible_v<tcp_asio>);
-
-std::string_view text_of(const asio::streambuf& buffer) {
-  return {static_cast<const char*>(buffer.data().data()), buffer.size()};
-}
 
 /// The code of the boost::system::system_error that `call` throws, whose text names `operation`.
 template <class Call>

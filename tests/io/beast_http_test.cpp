@@ -32,6 +32,7 @@ using namespace aramid;
 using namespace aramid::io;
 using aramid::test::asio_service;
 using aramid::test::make_asio_pair;
+using aramid::test::pattern_text;
 using aramid::test::raw_socket;
 using aramid::test::scaled;
 using aramid::test::tcp_asio;
@@ -45,14 +46,6 @@ using request = http::request<http::string_body>;
 using response = http::response<http::string_body>;
 
 constexpr std::uint64_t largest_body = 64 << 20;
-
-std::string pattern_text(std::size_t size, std::uint64_t from = 0) {
-  std::string text(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) {
-    text[i] = static_cast<char>(aramid::test::pattern_at(from + i));
-  }
-  return text;
-}
 
 std::string target_of(int number) {
   std::string target("/");
@@ -77,7 +70,7 @@ request make_post(std::string target, std::string body) {
 }
 
 /// Answers each request with its own target and body, as long as the client likes.
-void mirror(tcp_asio stream) {
+void mirror_requests(tcp_asio stream) {
   beast::flat_buffer buffer;
   for (;;) {
     http::request_parser<http::string_body> parser;
@@ -115,7 +108,7 @@ ARAMID_ON_EACH_DRIVER(beast_http);
 
 TEST_P(beast_http, a_connection_is_kept_alive_until_its_client_says_close) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_requests);
     tcp_asio client = service.connect();
     beast::flat_buffer buffer;
     for (int i = 0; i < 50; ++i) {
@@ -138,7 +131,7 @@ TEST_P(beast_http, a_connection_is_kept_alive_until_its_client_says_close) {
 
 TEST_P(beast_http, pipelined_requests_are_answered_in_their_order) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_requests);
     tcp_asio client = service.connect();
     constexpr int requests = 200;
     fiber<> writing = spawn([&] {
@@ -161,7 +154,7 @@ TEST_P(beast_http, pipelined_requests_are_answered_in_their_order) {
 
 TEST_P(beast_http, ten_megabytes_there_and_back) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_requests);
     tcp_asio client = service.connect();
     const std::string body = pattern_text(std::size_t{10} << 20);
     http::write(client, make_post("/large", body));
@@ -322,7 +315,7 @@ TEST_P(beast_http, a_client_that_goes_in_the_middle_of_an_answer_ends_its_own_se
 
 TEST_P(beast_http, servers_that_are_cancelled_in_the_middle_let_their_clients_know) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_requests);
     constexpr int clients = 20;
     std::vector<tcp_asio> waiting;
     beast::flat_buffer buffer;
@@ -430,7 +423,7 @@ TEST_P(beast_http, a_deadline_ends_a_read_and_the_connection_can_be_used_on) {
 TEST_P(beast_http, many_connections_each_get_their_own_answers) {
   run([] {
     constexpr int connections = 100;
-    asio_service service(mirror);
+    asio_service service(mirror_requests);
     with_task_group([&](task_group& group) {
       for (int c = 0; c < connections; ++c) {
         group.spawn([&service, c] {

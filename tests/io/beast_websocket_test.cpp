@@ -27,6 +27,7 @@ using namespace std::chrono_literals;
 using namespace aramid;
 using namespace aramid::io;
 using aramid::test::asio_service;
+using aramid::test::pattern_text;
 using aramid::test::raw_socket;
 using aramid::test::scaled;
 using aramid::test::tcp_asio;
@@ -40,16 +41,8 @@ using web_socket = websocket::stream<tcp_asio>;
 
 static_assert(std::is_same_v<beast::lowest_layer_type<web_socket>, tcp_stream>);
 
-std::string pattern_text(std::size_t size, std::uint64_t from = 0) {
-  std::string text(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) {
-    text[i] = static_cast<char>(aramid::test::pattern_at(from + i));
-  }
-  return text;
-}
-
 /// Gives each message back, as text or binary as it came, until the peer closes.
-void mirror(tcp_asio stream) {
+void mirror_messages(tcp_asio stream) {
   web_socket socket(std::move(stream));
   socket.accept();
   beast::flat_buffer message;
@@ -85,7 +78,7 @@ ARAMID_ON_EACH_DRIVER(beast_websocket);
 
 TEST_P(beast_websocket, handshake_messages_and_close) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_messages);
     web_socket socket = open(service);
     for (int i = 0; i < 50; ++i) {
       const std::string text = "message " + std::to_string(i);
@@ -173,7 +166,7 @@ TEST_P(beast_websocket, large_messages_in_fragments_plain_and_compressed) {
 
 TEST_P(beast_websocket, pings_are_answered_while_a_message_is_read) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_messages);
     web_socket socket = open(service);
     int pongs = 0;
     socket.control_callback([&](websocket::frame_type type, beast::string_view payload) {
@@ -193,7 +186,7 @@ TEST_P(beast_websocket, pings_are_answered_while_a_message_is_read) {
 
 TEST_P(beast_websocket, a_read_that_a_deadline_ended_before_anything_came_can_be_repeated) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_messages);
     web_socket socket = open(service);
     beast::flat_buffer message;
     for (int i = 0; i < scaled(100, 10); ++i) {
@@ -216,7 +209,7 @@ TEST_P(beast_websocket, a_read_that_a_deadline_ended_before_anything_came_can_be
 
 TEST_P(beast_websocket, a_peer_that_resets_or_ends_without_a_close_is_an_error) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_messages);
     const std::string_view handshake =
         "GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -293,7 +286,7 @@ TEST_P(beast_websocket, a_close_that_nobody_answers_ends_at_its_deadline) {
 
 TEST_P(beast_websocket, servers_that_are_cancelled_let_their_clients_know) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_messages);
     std::vector<web_socket> waiting;
     for (int i = 0; i < 20; ++i) {
       waiting.push_back(open(service));
@@ -314,7 +307,7 @@ TEST_P(beast_websocket, servers_that_are_cancelled_let_their_clients_know) {
 
 TEST_P(beast_websocket, many_sockets_at_once) {
   run([] {
-    asio_service service(mirror);
+    asio_service service(mirror_messages);
     with_task_group([&](task_group& group) {
       for (std::uint64_t s = 0; s < 100; ++s) {
         group.spawn([&service, s] {

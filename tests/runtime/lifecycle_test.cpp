@@ -33,6 +33,7 @@
 #include <aramid/run.hpp>
 
 #include "forked_child.hpp"
+#include "mappings.hpp"
 #include "runtime_fixture.hpp"
 #include "scale.hpp"
 
@@ -45,12 +46,6 @@ using lifecycle_test = leaves_nothing;
 using fork_test = forking<leaves_nothing>;
 
 // --- again and again -------------------------------------------------------------------------------------------------
-
-std::size_t mappings() {
-  std::ifstream maps("/proc/self/maps");
-  return static_cast<std::size_t>(
-      std::count(std::istreambuf_iterator<char>(maps), std::istreambuf_iterator<char>(), '\n'));
-}
 
 void start_use_and_stop() {
   runtime rt(options{.workers = 2});

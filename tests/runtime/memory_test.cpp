@@ -17,6 +17,7 @@
 #include <aramid/park.hpp>
 #include <aramid/run.hpp>
 
+#include "mappings.hpp"
 #include "runtime_fixture.hpp"
 #include "scale.hpp"
 
@@ -34,12 +35,6 @@ double status_kib(const char* key) {
     }
   }
   return 0;
-}
-
-std::size_t mappings() {
-  std::ifstream maps("/proc/self/maps");
-  return static_cast<std::size_t>(
-      std::count(std::istreambuf_iterator<char>(maps), std::istreambuf_iterator<char>(), '\n'));
 }
 
 #if defined(ARAMID_UNDER_UBSAN)
