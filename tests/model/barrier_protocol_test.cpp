@@ -167,7 +167,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(barrier_protocol, a_cancelled_arrival_is_taken_back_unless_all_have_come) {
-  expect_holds_with_the_weakest_orders(scenarios, "src/barrier.cpp");
+  expect_holds_with_the_weakest_orders(scenarios, {"src/barrier.cpp"});
 }
 
 TEST(barrier_protocol, every_step_is_needed) {

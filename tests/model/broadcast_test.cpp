@@ -255,10 +255,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(broadcast, all_who_wait_go_on_and_may_destroy) {
-  expect_holds_with_the_weakest_orders(scenarios, "aramid/event.hpp");
-  expect_holds_with_the_weakest_orders(scenarios, "latch");
-  expect_holds_with_the_weakest_orders(scenarios, "aramid/promise.hpp");
-  expect_holds_with_the_weakest_orders(scenarios, "spin_lock");
+  expect_holds_with_the_weakest_orders(scenarios, {"aramid/event.hpp", "latch", "aramid/promise.hpp", "spin_lock"});
 }
 
 TEST(broadcast, who_saw_the_state_must_wait_for_the_lock) {

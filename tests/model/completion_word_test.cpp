@@ -114,7 +114,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(completion_word, the_fiber_leaves_when_the_reaper_has) {
-  expect_holds_with_the_weakest_orders(scenarios, "io/src/completion_word");
+  expect_holds_with_the_weakest_orders(scenarios, {"io/src/completion_word"});
 }
 
 TEST(completion_word, the_fiber_leaves_when_the_reaper_has_on_a_machine_that_loads_late) {

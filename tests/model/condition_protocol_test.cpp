@@ -182,7 +182,7 @@ const std::vector<scenario> scenarios{
 // What a notifier stores is read by others who notify; nobody may destroy the object before they have returned.
 TEST(condition_protocol, no_notification_is_lost_to_one_who_leaves) {
   expect_holds_with_the_weakest_orders(
-      scenarios, "condition_protocol_test.cpp",
+      scenarios, {"condition_protocol_test.cpp"},
       {"notify_one: store(release) -> relaxed", "notify_all: store(release) -> relaxed"});
 }
 

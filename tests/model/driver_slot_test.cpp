@@ -115,7 +115,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(driver_slot, no_wake_is_lost) {
-  expect_holds_with_the_weakest_orders(scenarios, "runtime/src");
+  expect_holds_with_the_weakest_orders(scenarios, {"runtime/src"});
 }
 
 TEST(driver_slot, every_step_is_needed) {

@@ -122,7 +122,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(fiber_life, ends_once_after_everybody) {
-  expect_holds_with_the_weakest_orders(scenarios, "runtime/src");
+  expect_holds_with_the_weakest_orders(scenarios, {"runtime/src"});
 }
 
 TEST(fiber_life, needs_its_lock) {

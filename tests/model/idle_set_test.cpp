@@ -195,7 +195,7 @@ TEST(idle_set, every_weakened_order_is_caught) {
           {"work that waits for work", [] { work_that_waits_for_work({}); }, 1},
           {"from one producer", [] { work_that_waits_for_work_from_outside({}, 1); }, 1},
       },
-      "runtime/src",
+      {"runtime/src"},
       {
           // The fences and the lock order everything; the counts only have to be atomic. (An acq_rel read-modify-write
           // costs the same on x86 and AArch64.)

@@ -92,22 +92,22 @@ inline void expect_caught(const std::function<void()>& body, const std::string& 
   EXPECT_NE(r.failure.find(what), std::string::npos) << r.report();
 }
 
-/// Expects every scenario to hold, and to need the memory orders it has: each one in files named `file_part` is weakened by a step, and some
-/// scenario has to notice, but for `survivors`.
-inline void expect_holds_with_the_weakest_orders(const std::vector<scenario>& scenarios, const std::string& file_part,
+/// Expects every scenario to hold, and to need the memory orders it has: each one in files named as one of `file_parts` is weakened by a step, and
+/// some scenario has to notice, but for `survivors`; `least` are noticed.
+inline void expect_holds_with_the_weakest_orders(const std::vector<scenario>& scenarios, const std::vector<std::string>& file_parts,
                                                  const std::vector<std::string>& survivors = {},
-                                                 const memory_options& memory = {}) {
+                                                 const memory_options& memory = {}, std::size_t least = 0) {
   if (!thorough) {
     for (const scenario& s : scenarios) expect_holds(s, memory);
     return;
   }
   options o;
   o.memory = memory;
-  const weakening_report report = weaken_each(o, file_part, scenarios);
+  const weakening_report report = weaken_each(o, file_parts, scenarios);
   EXPECT_EQ(report.sound, "");
   EXPECT_EQ(report.survivors(), survivors) << report.text();
-  EXPECT_FALSE(report.lines.empty()) << "no file is named " << file_part;
-  testing::Test::RecordProperty("weakenings in " + file_part, report.text());
+  EXPECT_GE(report.caught(), least) << report.text();
+  testing::Test::RecordProperty("weakenings", report.text());
 }
 
 }  // namespace model

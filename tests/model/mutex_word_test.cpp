@@ -154,7 +154,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(mutex_word, one_owner_at_a_time_and_no_wake_lost) {
-  expect_holds_with_the_weakest_orders(scenarios, "detail/mutex_word");
+  expect_holds_with_the_weakest_orders(scenarios, {"detail/mutex_word"}, {}, {}, 4);
 }
 
 TEST(mutex_word, an_owner_that_finds_the_queue_empty_must_look_again) {

@@ -180,7 +180,7 @@ const std::vector<scenario> scenarios{
 
 TEST(park_word, every_wait_has_one_winner_and_ends) {
   expect_holds_with_the_weakest_orders(
-      scenarios, "runtime/src",
+      scenarios, {"runtime/src"},
       {
           // What a claimer has to acquire is the saved registers, and it does when it delivers: the commit may come between.
           "claim: cas(acquire) -> relaxed",

@@ -148,7 +148,7 @@ const std::vector<scenario> scenarios{
 // Both survivors order the word against the descriptor's own state, which lies behind the kernel's locks; that these order it too is an accident
 // of the model, in which a lock is passed by everybody at once.
 TEST(readiness_word, no_change_is_missed) {
-  expect_holds_with_the_weakest_orders(scenarios, "io/src/epoll",
+  expect_holds_with_the_weakest_orders(scenarios, {"io/src/epoll"},
                                        {"read: load(acquire) -> relaxed", "tell: cas(release) -> relaxed"});
 }
 

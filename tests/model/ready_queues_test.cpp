@@ -168,7 +168,7 @@ TEST(ready_queues, lose_and_double_nothing) {
 // Load buffering is what push's acquire and the release of a take are there for: they keep a thief's reads of slots
 // in front of the owner's next store to them.
 TEST(ready_queues, lose_and_double_nothing_on_a_machine_that_loads_late) {
-  expect_holds_with_the_weakest_orders(scenarios, "runtime/src", {}, {.load_buffering = true});
+  expect_holds_with_the_weakest_orders(scenarios, {"runtime/src"}, {}, {.load_buffering = true});
 }
 
 }  // namespace

@@ -175,7 +175,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(semaphore_word, no_permit_is_lost_or_doubled) {
-  expect_holds_with_the_weakest_orders(scenarios, "detail/semaphore_word");
+  expect_holds_with_the_weakest_orders(scenarios, {"detail/semaphore_word"});
 }
 
 TEST(semaphore_word, whoever_gives_must_look_for_those_that_queued_meanwhile) {

@@ -339,7 +339,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(shared_mutex_word, a_writer_is_alone_and_no_wake_is_lost) {
-  expect_holds_with_the_weakest_orders(scenarios, "detail/shared_mutex_word");
+  expect_holds_with_the_weakest_orders(scenarios, {"detail/shared_mutex_word"});
 }
 
 TEST(shared_mutex_word, a_writer_that_gives_up_must_let_readers_in) {

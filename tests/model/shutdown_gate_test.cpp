@@ -325,7 +325,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(shutdown_gate, stop_returns_when_no_fiber_lives) {
-  expect_holds_with_the_weakest_orders(scenarios, "shutdown_gate");
+  expect_holds_with_the_weakest_orders(scenarios, {"shutdown_gate"});
 }
 
 TEST(shutdown_gate, holds_without_membarrier) {

@@ -177,7 +177,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(slab_walk, walkers_meet_the_living) {
-  expect_holds_with_the_weakest_orders(scenarios, "slab_walk.hpp");
+  expect_holds_with_the_weakest_orders(scenarios, {"slab_walk.hpp"});
 }
 
 TEST(slab_walk, no_memory_goes_under_a_walker) {

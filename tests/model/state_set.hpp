@@ -8,7 +8,7 @@ namespace model {
 
 class state_set {
 public:
-  /// True if `fingerprint` has been met with at least `budget` left; otherwise notes it. A budget is below 128.
+  /// True if `fingerprint` has been met with at least `budget` left; otherwise notes it. A budget is below 255.
   bool known(std::uint64_t fingerprint, int budget) {
     if (size_ * 2 >= slots_.size()) grow();
     std::uint64_t& slot = find(slots_, fingerprint);
@@ -26,7 +26,8 @@ public:
   std::uint64_t size() const { return size_; }
 
 private:
-  // A slot is 0 (free), or a fingerprint without its last byte, which is the budget + 1.
+  // A slot is 0 (free), or a fingerprint without its last byte, which is the budget + 1. 56 bits take two of five million states for one
+  // with a chance of 1 in 5,000.
   static constexpr std::uint64_t budget_mask = 0xff;
 
   static std::uint64_t& find(std::vector<std::uint64_t>& slots, std::uint64_t fingerprint) {

@@ -75,7 +75,7 @@ const std::vector<scenario> scenarios{
 };
 
 TEST(steal_lock, keeps_owner_and_thieves_apart) {
-  expect_holds_with_the_weakest_orders(scenarios, "runtime/src");
+  expect_holds_with_the_weakest_orders(scenarios, {"runtime/src"});
   expect_holds({"without membarrier", &one_thief<symmetric>, 4});
 }
 

@@ -135,7 +135,7 @@ std::vector<weakening> site_table::weakenings(const std::string& file_part) cons
   return all;
 }
 
-weakening_report weaken_each(const options& base, const std::string& file_part,
+weakening_report weaken_each(const options& base, const std::vector<std::string>& file_parts,
                              const std::vector<scenario>& scenarios) {
   weakening_report report;
   site_table sites;
@@ -157,7 +157,16 @@ weakening_report weaken_each(const options& base, const std::string& file_part,
       return report;
     }
   }
-  for (const weakening& w : sites.weakenings(file_part)) {
+  std::vector<weakening> all;
+  for (const std::string& part : file_parts) {
+    const std::vector<weakening> found = sites.weakenings(part);
+    if (found.empty()) {
+      report.sound = "no order to weaken in files named " + part;
+      return report;
+    }
+    all.insert(all.end(), found.begin(), found.end());
+  }
+  for (const weakening& w : all) {
     weakening_report::line line;
     line.what = w;
     for (const scenario& s : scenarios) {

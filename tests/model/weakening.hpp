@@ -88,8 +88,9 @@ struct weakening_report {
   std::string text() const;
 };
 
-/// Explores every scenario as it is, then every scenario under every weakening of the sites in files named `file_part`.
-weakening_report weaken_each(const options& base, const std::string& file_part,
+/// Explores every scenario as it is, then every scenario under every weakening of the sites in files named as one of `file_parts`, each of which
+/// has to name some.
+weakening_report weaken_each(const options& base, const std::vector<std::string>& file_parts,
                              const std::vector<scenario>& scenarios);
 
 }  // namespace model
