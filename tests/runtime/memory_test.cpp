@@ -1,12 +1,10 @@
 // What a parked fiber costs, how many there can be, and that their memory is given back; stacks that overflow, with either guard.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <system_error>
 #include <tuple>
