@@ -5,13 +5,19 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <fstream>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "io/src/uring/cancel_mailbox.hpp"
 #include "io/src/doorbell.hpp"
 #include "leak_check.hpp"
+#include "pending_poll.hpp"
 
 namespace {
 
@@ -150,6 +156,44 @@ TEST(cancel_mailbox, keeps_what_fits_and_drops_the_rest) {
   EXPECT_EQ(got.size(), 64U);
   EXPECT_EQ(got.front(), 0U);
   EXPECT_TRUE(mail.empty());
+}
+
+/// How many tasks of the whole machine wait for a disk just now, as the kernel counts them (man proc_stat).
+int blocked_for_io() {
+  std::ifstream stat("/proc/stat");
+  for (std::string word; stat >> word;) {
+    if (int number = 0; word == "procs_blocked" && stat >> number) {
+      return number;
+    }
+  }
+  throw std::runtime_error("/proc/stat has no procs_blocked");
+}
+
+// As top and every monitor show it. Sixteen, so that others on the machine may wait for a disk meanwhile.
+TEST_F(ring_test, who_sleeps_until_a_socket_is_ready_does_not_wait_for_a_disk) {
+  constexpr unsigned feature_no_iowait = 1U << 17U;
+  constexpr int sleepers = 16;
+  if (ring r({.submissions = 8, .completions = 32}); (r.native().features & feature_no_iowait) == 0) {
+    GTEST_SKIP() << "the kernel is older than 6.15";
+  }
+  aramid::test::eventfd end;
+  std::atomic<int> begun{0};
+  std::vector<std::jthread> threads;
+  for (int i = 0; i != sleepers; ++i) {
+    threads.emplace_back([&] {
+      ring r({.submissions = 8, .completions = 32});
+      put_poll(r, end.handle().number(), 1);
+      ++begun;
+      EXPECT_EQ(r.enter(1, 1), 1);
+    });
+  }
+  int least = sleepers;
+  for (int i = 0; begun != sleepers || i != 100; i += begun == sleepers ? 1 : 0) {
+    std::this_thread::sleep_for(1ms);
+    least = std::min(least, blocked_for_io());
+  }
+  EXPECT_LT(least, sleepers);
+  end.set();
 }
 
 }  // namespace

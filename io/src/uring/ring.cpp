@@ -13,6 +13,10 @@ namespace {
 
 constexpr unsigned smallest_ring = 8;
 
+// Linux 6.15 (IORING_FEAT_NO_IOWAIT, IORING_ENTER_NO_IOWAIT); Debian 12's headers are older.
+constexpr unsigned feature_no_iowait = 1U << 17U;
+constexpr unsigned enter_no_iowait = 1U << 7U;
+
 // What the sockets and files of this layer need of the kernel; asked for by name, as kernel
 // versions say nothing about back-ports and restrictions.
 struct needed_opcode {
@@ -86,6 +90,9 @@ ring::ring(ring_sizes sizes) {
     io_uring_queue_exit(&ring_);
     throw;
   }
+  if ((ring_.features & feature_no_iowait) != 0) {
+    sleep_flags_ = enter_no_iowait;
+  }
   cap_kernel_threads();
   // A child after fork would share the queues with us (eio#801). If this fails, it does.
   (void)io_uring_ring_dontfork(&ring_);
@@ -127,7 +134,7 @@ void ring::cap_kernel_threads() noexcept {
 
 int ring::enter(unsigned count, unsigned completions, time_point deadline) noexcept {
   // GETEVENTS also makes the kernel put what it kept for want of room into the queue.
-  unsigned flags = completions != 0 || count == 0 || has_overflow() ? IORING_ENTER_GETEVENTS : 0;
+  unsigned flags = completions != 0 || count == 0 || has_overflow() ? sleep_flags_ | IORING_ENTER_GETEVENTS : 0;
   if (completions == 0 || deadline == time_point::max()) {
     return io_uring_enter2(static_cast<unsigned>(ring_.ring_fd), count, completions, flags, nullptr,
                            0);

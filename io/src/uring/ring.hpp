@@ -79,7 +79,8 @@ public:
     return (flags() & IORING_SQ_CQ_OVERFLOW) != 0;
   }
 
-  /// io_uring_enter: submits up to `count`, then waits for `completions` of them until `deadline`.
+  /// io_uring_enter: submits up to `count`, then waits for `completions` of them until `deadline`. Since Linux 6.15 a thread that sleeps in it
+  /// is idle to the kernel's statistics; before, it counts as waiting for a disk (iowait), whatever it waits for (liburing#943).
   /// Returns: the number submitted, or -errno.
   int enter(unsigned count, unsigned completions, time_point deadline = time_point::max()) noexcept;
 
@@ -136,7 +137,8 @@ private:
   }
 
   io_uring ring_{};
-  unsigned tail_ = 0;  // the owner's copy of the submission tail
+  unsigned tail_ = 0;        // the owner's copy of the submission tail
+  unsigned sleep_flags_ = 0;  // of io_uring_enter
 };
 
 }  // namespace aramid::inline v0::detail
