@@ -6,12 +6,18 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <thread>
 
+#include <aramid/fiber.hpp>
+#include <aramid/run.hpp>
+
+#include "io/src/driver_select.hpp"
 #include "leak_check.hpp"
 #include "pending_poll.hpp"
+#include "tcp_pair.hpp"
 
 namespace {
 
@@ -82,9 +88,10 @@ TEST_F(uring_driver_test, peer_gets_at_a_completion_that_waits_for_a_spinning_ow
   owner.join();
 }
 
-/// What the kernel has not been told of after each of three submissions of one waiter, which the first to end wakes. Polls stand for
-/// the reads of a device.
-std::array<unsigned, 3> left_for_later(bool to_device) {
+/// Submits so many operations of one waiter, which the first to end wakes, and waits for all. Polls stand for reads.
+/// Returns: of how many the kernel had not been told, after each.
+template <std::size_t Count>
+std::array<unsigned, Count> left_for_later(uring_driver& driver, bool to_device = false) {
   struct poll {
     explicit poll(eventfd& what) : user(what.handle(), use::shared, "test"), op(op_kind::poll, user.fd()) {
       op.flags = POLLIN;
@@ -93,37 +100,73 @@ std::array<unsigned, 3> left_for_later(bool to_device) {
     descriptor_user user;
     operation op;
   };
-  std::array<unsigned, 3> left{};
-  uring_driver driver;
-  {
-    parker wait;
-    std::array<eventfd, left.size()> ready;
-    std::array<std::optional<poll>, left.size()> polls;
-    for (std::size_t i = 0; i != left.size(); ++i) {
-      operation& op = polls[i].emplace(ready[i]).op;
-      op.to_device = to_device;
-      op.expect(wait.token());
-      driver.submit(op);
-      left[i] = driver.queue().unsubmitted();
-    }
-    for (eventfd& one : ready) {
-      one.set();
-    }
-    for (auto& one : polls) {
-      aramid::test::poll_until_done(driver, one->op);
-    }
-    wait.park();
+  std::array<unsigned, Count> left{};
+  parker wait;
+  std::array<eventfd, Count> ready;
+  std::array<std::optional<poll>, Count> polls;
+  for (std::size_t i = 0; i != Count; ++i) {
+    ready[i].set();
+    operation& op = polls[i].emplace(ready[i]).op;
+    op.to_device = to_device;
+    op.expect(wait.token());
+    driver.submit(op);
+    left[i] = driver.queue().unsubmitted();
   }
-  driver.drain();
+  for (auto& one : polls) {
+    aramid::test::poll_until_done(driver, one->op);
+  }
+  wait.park();
   return left;
 }
 
 TEST_F(uring_driver_test, what_is_for_a_device_goes_to_the_kernel_at_once) {
-  EXPECT_EQ(left_for_later(true), (std::array<unsigned, 3>{0, 0, 0}));
+  uring_driver driver;
+  EXPECT_EQ(left_for_later<3>(driver, true), (std::array<unsigned, 3>{0, 0, 0}));
+  driver.drain();
 }
 
 TEST_F(uring_driver_test, what_is_for_no_device_waits_for_the_sleep) {
-  EXPECT_EQ(left_for_later(false), (std::array<unsigned, 3>{1, 2, 3}));
+  uring_driver driver;
+  EXPECT_EQ(left_for_later<3>(driver), (std::array<unsigned, 3>{1, 2, 3}));
+  driver.drain();
+}
+
+TEST_F(uring_driver_test, in_a_hurry_the_kernel_is_told_at_once_unless_many_were_woken_together) {
+  uring_driver driver;
+  driver.hurry(true);
+  EXPECT_EQ(left_for_later<3>(driver), (std::array<unsigned, 3>{0, 0, 0}));
+  EXPECT_EQ(left_for_later<9>(driver), (std::array<unsigned, 9>{}));
+  EXPECT_EQ(left_for_later<3>(driver), (std::array<unsigned, 3>{1, 2, 3})) << "behind nine";
+  EXPECT_EQ(left_for_later<3>(driver), (std::array<unsigned, 3>{0, 0, 0})) << "behind three";
+  driver.hurry(false);
+  EXPECT_EQ(left_for_later<3>(driver), (std::array<unsigned, 3>{1, 2, 3}));
+  driver.drain();
+}
+
+// What makes it so: worker::note_pace.
+TEST_F(uring_driver_test, hurries_while_fibers_compute_for_long) {
+  const auto hurries = [] { return static_cast<uring_driver*>(aramid::detail::current_io_driver())->hurries(); };
+  aramid::run(
+      [&] {
+        auto [client, server] = aramid::test::make_tcp_pair();
+        std::array<std::byte, 64> bytes{};
+        const auto exchange = [&, &client = client, &server = server] {
+          for (int i = 0; i != 16; ++i) {
+            client.write_all(bytes);
+            server.read_exactly(bytes);
+          }
+        };
+        while (!hurries()) {
+          for (const time_point begin = clock::now(); clock::now() - begin < std::chrono::milliseconds(5);) {
+          }
+          exchange();
+        }
+        while (hurries()) {
+          aramid::this_fiber::sleep_for(std::chrono::milliseconds(150));
+          exchange();
+        }
+      },
+      options{.workers = 2, .driver = "io_uring"});
 }
 
 TEST_F(uring_driver_test, sizes_are_as_asked_for) {

@@ -75,7 +75,7 @@ void uring_driver::submit(operation& op) noexcept {
   }
   encode(op, *entry);
   ring_.publish();
-  if (op.to_device) {
+  if (ARAMID_UNLIKELY(op.to_device || (hurries_ && woke_few_))) {
     flush();
   }
 }
@@ -213,7 +213,11 @@ std::uint64_t uring_driver::reap(wake_batch& batch, caller from) noexcept {
       break;
     }
   }
-  return finished_.load(std::memory_order_relaxed) - before;
+  const std::uint64_t finished = finished_.load(std::memory_order_relaxed) - before;
+  if (from == caller::owner) {
+    woke_few_ = finished <= few;
+  }
+  return finished;
 }
 
 void uring_driver::apply(const io_uring_cqe& cqe, wake_batch& batch, caller from) noexcept {

@@ -42,6 +42,10 @@
 // read so come in waves: one reap wakes a dozen, and each asks for the next piece. If those were told to the kernel in the call in
 // which the owner goes to sleep, the device would stand still until the last fiber had run (io/README.md has the trace and the figures).
 //
+// Stalls: while fibers compute for long (`hurry`), what one prepares goes to the kernel at once if the last reap woke few. Else the answers of
+// those that ran first wait for one that computes for a millisecond behind them. Behind a reap that woke many, one call for all is
+// worth more (io/README.md, "Under stalls").
+//
 // Cancelling: the owner queues an ASYNC_CANCEL behind the operation. A peer submits what is
 // published, as the operation may be among it, then cancels with IORING_REGISTER_SYNC_CANCEL, which
 // needs no entry; where the kernel has no such call it leaves the ticket in a mailbox and rings.
@@ -80,6 +84,7 @@ public:
   void wake() noexcept override { doorbell_.ring(); }
   [[nodiscard]] bool has_completions() const noexcept override { return ring_.has_completions() || ring_.has_task_work(); }
   void flush() noexcept override;
+  void hurry(bool on) noexcept override { hurries_ = on; }
   bool help(wake_batch& batch) noexcept override;
   [[nodiscard]] std::size_t in_flight() const noexcept override;
   void drain() noexcept override;
@@ -100,8 +105,13 @@ public:
 
   [[nodiscard]] const ring& queue() const noexcept { return ring_; }
 
+  /// What `hurry` said last. Threads: the owner.
+  [[nodiscard]] bool hurries() const noexcept { return hurries_; }
+
 private:
   enum class arm : std::uint8_t { unarmed, published, armed };
+
+  static constexpr std::uint64_t few = 8;  // finished together
 
   // The owner.
   void poll_ready(wake_batch& batch) noexcept;
@@ -134,7 +144,9 @@ private:
   spin_lock reap_lock_;
   arm doorbell_arm_ = arm::unarmed;  // under reap_lock_
   const bool peers_cancel_;
-  bool cannot_lend_ = false;         // the owner
+  bool cannot_lend_ = false;         // the owner, as the next two
+  bool hurries_ = false;
+  bool woke_few_ = true;  // the last reap
 
   std::atomic<std::uint64_t> submitted_{0};  // the owner; others read, so relaxed
   std::atomic<std::uint64_t> finished_{

@@ -89,6 +89,10 @@ public:
   /// Tells the kernel of everything prepared. Never blocks. Threads: the owner.
   virtual void flush() noexcept = 0;
 
+  /// Whether fibers that compute for long (some 0.8 ms or more) have lately taken more than 1% of the time: then the kernel may be told sooner
+  /// of what fibers prepare, so that an answer does not wait for all that are ready to run behind its own. A hint. Threads: the owner.
+  virtual void hurry(bool /*on*/) noexcept {}
+
   /// Flushes and reaps for an owner that is busy. Returns whether it reaped anything; it need not count
   /// what was for nobody who still waits. Threads: any worker of the same runtime but the owner.
   virtual bool help(wake_batch& batch) noexcept = 0;
