@@ -3,6 +3,7 @@
 #include <aramid/park.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <utility>
@@ -230,9 +231,11 @@ void wake_batch::add_claimed(park_token token) noexcept {
 }
 
 void detail::prefetch(const waiter* who) noexcept {
-  // A thread's waiter has no such second line: then something else is fetched. To ask which it is would wait for the first.
+  // A thread's waiter has no such line: then something else is fetched. To ask which it is would wait for the first.
+  constexpr std::size_t line = alignof(fiber_wait_line);
+  constexpr std::size_t wait_line = (sizeof(waiter) + sizeof(execution) + line - 1) / line * line;  // behind these two of a fiber_control
   __builtin_prefetch(who, 1);
-  __builtin_prefetch(static_cast<const detail::fiber_wait_line*>(static_cast<const fiber_control*>(who)), 1);
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(who) + wait_line), 1);
 }
 
 void wake_batch::commit() noexcept {
