@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <fstream>
@@ -169,6 +170,17 @@ int blocked_for_io() {
   throw std::runtime_error("/proc/stat has no procs_blocked");
 }
 
+/// Whether a thread of this process sleeps in the kernel (man proc_pid_status).
+bool sleeps(pid_t thread) {
+  std::ifstream status("/proc/self/task/" + std::to_string(thread) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("State:")) {
+      return line.find('S', std::string("State:").size()) != std::string::npos;
+    }
+  }
+  return false;
+}
+
 // As top and every monitor show it. Sixteen, so that others on the machine may wait for a disk meanwhile.
 TEST_F(ring_test, who_sleeps_until_a_socket_is_ready_does_not_wait_for_a_disk) {
   constexpr unsigned feature_no_iowait = 1U << 17U;
@@ -177,18 +189,23 @@ TEST_F(ring_test, who_sleeps_until_a_socket_is_ready_does_not_wait_for_a_disk) {
     GTEST_SKIP() << "the kernel is older than 6.15";
   }
   aramid::test::eventfd end;
-  std::atomic<int> begun{0};
+  std::array<std::atomic<pid_t>, sleepers> ids{};
   std::vector<std::jthread> threads;
-  for (int i = 0; i != sleepers; ++i) {
+  for (std::atomic<pid_t>& id : ids) {
     threads.emplace_back([&] {
       ring r({.submissions = 8, .completions = 32});
       put_poll(r, end.handle().number(), 1);
-      ++begun;
+      id = gettid();
       EXPECT_EQ(r.enter(1, 1), 1);
     });
   }
+  for (const std::atomic<pid_t>& id : ids) {
+    while (id == 0 || !sleeps(id)) {
+      std::this_thread::yield();
+    }
+  }
   int least = sleepers;
-  for (int i = 0; begun != sleepers || i != 100; i += begun == sleepers ? 1 : 0) {
+  for (int i = 0; i != 100; ++i) {
     std::this_thread::sleep_for(1ms);
     least = std::min(least, blocked_for_io());
   }
