@@ -137,7 +137,7 @@ private:
   }
 
   io_uring ring_{};
-  unsigned tail_ = 0;        // the owner's copy of the submission tail
+  unsigned tail_ = 0;         // the owner's copy of the submission tail
   unsigned sleep_flags_ = 0;  // of io_uring_enter
 };
 
