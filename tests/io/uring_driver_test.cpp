@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -86,6 +88,49 @@ TEST_F(uring_driver_test, peer_gets_at_a_completion_that_waits_for_a_spinning_ow
     std::this_thread::yield();
   }
   owner.join();
+}
+
+// The peer writes where a buffer lies to where the owner has read that there was none, and what orders the two may only be the kernel: for
+// ThreadSanitizer's eyes.
+TEST_F(uring_driver_test, peer_lends_what_an_owner_has_just_submitted) {
+  uring_driver driver;
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  std::atomic<bool> done{false};
+  std::thread owner([&] {
+    std::array<std::byte, 100> bytes{};
+    for (int round = 0; round != 50; ++round) {
+      EXPECT_EQ(::send(ends[0], bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+      parker wait;
+      std::array<std::optional<operation>, bytes.size()> ops;
+      for (auto& op : ops) {
+        op.emplace(op_kind::receive_lent, ends[1]).length = 1;
+        op->expect(wait.token());
+        driver.submit(*op);
+        driver.flush();
+      }
+      for (auto& op : ops) {
+        spin_until_done(*op);
+      }
+      wait.park();
+      for (auto& op : ops) {
+        EXPECT_EQ(op->result, 1);
+        if (op->result > 0) {
+          aramid::detail::give_back(op->lender, static_cast<std::byte*>(op->address));
+        }
+      }
+    }
+    done.store(true);
+    driver.drain();
+  });
+  while (!done.load()) {
+    wake_batch batch;
+    driver.help(batch);
+    batch.commit();
+  }
+  owner.join();
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 /// Submits so many operations of one waiter, which the first to end wakes, and waits for all. Polls stand for reads.

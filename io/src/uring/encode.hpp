@@ -8,14 +8,13 @@
 
 namespace aramid::inline v0::detail {
 
-/// Fills a cleared entry, user_data included. Never sets IOSQE_ASYNC: a kernel thread per operation
+/// Fills a cleared entry, all but user_data. Never sets IOSQE_ASYNC: a kernel thread per operation
 /// is the kernel's last resort and not our first (liburing#1466).
 inline void encode(const operation& op, io_uring_sqe& sqe) noexcept {
   sqe.fd = op.fd;
   sqe.addr = reinterpret_cast<std::uintptr_t>(op.address);
   sqe.len = op.length;
   sqe.off = op.offset;
-  sqe.user_data = op.ticket;
   switch (op.kind) {
     case op_kind::read:
       sqe.opcode = IORING_OP_READ;

@@ -50,10 +50,10 @@ public:
     const std::uint32_t index = free_;
     slot& s = at(index);
     free_ = s.next_free;
+    op.ticket = std::uint64_t{s.generation.load(std::memory_order_relaxed)} << 32 | index;
     // release: pairs with the acquire in `take`. In fact the kernel's queues order the two; the
     // tools do not see those.
     s.op.store(&op, std::memory_order_release);
-    op.ticket = std::uint64_t{s.generation.load(std::memory_order_relaxed)} << 32 | index;
     return true;
   }
 

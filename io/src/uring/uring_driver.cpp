@@ -67,13 +67,16 @@ void uring_driver::submit(operation& op) noexcept {
   io_uring_sqe* const entry = next_entry();
   count(submitted_);
   const bool lends = op.kind != op_kind::receive_lent || can_lend();
+  if (ARAMID_LIKELY(entry != nullptr)) {
+    encode(op, *entry);  // before `acquire`: from there on the operation is the reaper's to write to
+  }
   if (ARAMID_UNLIKELY(entry == nullptr || !lends || !slots_.acquire(op))) {
     const std::lock_guard guard(reap_lock_);  // for finished_
     count(finished_);
     unpark(op.finish(lends ? -ENOMEM : -ENOBUFS));
     return;
   }
-  encode(op, *entry);
+  entry->user_data = op.ticket;
   ring_.publish();
   if (ARAMID_UNLIKELY(op.to_device || (hurries_ && woke_few_))) {
     flush();
