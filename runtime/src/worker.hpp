@@ -35,6 +35,7 @@
 #include "driver_slot.hpp"
 #include "execution.hpp"
 #include "fiber_control.hpp"
+#include "haste.hpp"
 #include "injection_queue.hpp"
 #include "pace.hpp"
 #include "ready_queues.hpp"
@@ -202,8 +203,6 @@ private:
   // The period of `note_period`: by the clock or in looks, whichever ends first.
   static constexpr std::chrono::milliseconds period{10};
   static constexpr std::uint32_t looks_in_period = 4096;
-  static constexpr std::chrono::milliseconds judged_each{200};
-  static constexpr int hurry_from_one_in = 100;  // of the time
   static constexpr std::size_t prefetch_batch_from = 16, prefetch_from = 64;  // woken fibers in the queue
   static constexpr std::size_t spare_stacks_limit = 64;
   static constexpr std::size_t free_controls_limit = 256;
@@ -278,10 +277,7 @@ private:
     std::chrono::nanoseconds cpu{0};  // what the thread had run
     std::uint64_t switches = 0;
   } paced_;  // when the pace was last noted
-  struct {
-    time_point at{};
-    std::chrono::nanoseconds heavy{0};  // what fibers_pace said
-  } judged_;  // when the driver was last told whether to hurry
+  haste haste_;  // of the driver
   std::uint32_t looks_ = 0;            // of the scheduler in this period
   time_point period_began_{};
   std::uint64_t fresh_at_period_ = 0;  // the place behind the newest fresh fiber when it began

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "runtime_core.hpp"
@@ -34,7 +35,7 @@ std::chrono::nanoseconds cpu_of_this_thread() noexcept {
 
 }  // namespace
 
-/// Also for the driver, which hurries while some are heavy. A system call, of 0.2 µs. Whoever steps workers wants them to do the same each time.
+/// And whether the driver shall hurry, which depends on it. A system call, of 0.2 µs. Whoever steps workers wants them to do the same each time.
 void worker::note_pace() noexcept {
   const std::uint64_t switches = counters.switches();
   if (!core.watches_cpu_times() || stepped_ || now_ - paced_.at < pace::interval || switches - paced_.switches < pace::fewest) {
@@ -43,10 +44,8 @@ void worker::note_pace() noexcept {
   const std::chrono::nanoseconds cpu = cpu_of_this_thread();
   if (paced_.at != time_point()) {
     fibers_pace.note(cpu - paced_.cpu, switches - paced_.switches);
-    if (const std::chrono::nanoseconds past = now_ - judged_.at; past >= judged_each) {
-      const std::chrono::nanoseconds heavy = fibers_pace.heavy();
-      current_driver().hurry((heavy - judged_.heavy) * hurry_from_one_in > past);
-      judged_ = {now_, heavy};
+    if (const std::optional<bool> hurry = haste_.note(now_, fibers_pace.heavy(), switches, counters.parks.get())) {
+      current_driver().hurry(*hurry);
     }
   }
   paced_ = {now_, cpu, switches};

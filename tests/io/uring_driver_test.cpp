@@ -190,7 +190,7 @@ TEST_F(uring_driver_test, in_a_hurry_the_kernel_is_told_at_once_unless_many_were
 
 // What makes it so: worker::note_pace.
 TEST_F(uring_driver_test, hurries_while_fibers_compute_for_long) {
-  const auto hurries = [] { return static_cast<uring_driver*>(aramid::detail::current_io_driver())->hurries(); };
+  const auto hurries = [] { return dynamic_cast<uring_driver&>(*aramid::detail::current_io_driver()).hurries(); };
   aramid::run(
       [&] {
         auto [client, server] = aramid::test::make_tcp_pair();
@@ -201,13 +201,15 @@ TEST_F(uring_driver_test, hurries_while_fibers_compute_for_long) {
             server.read_exactly(bytes);
           }
         };
+        exchange();
+        EXPECT_FALSE(hurries());
         while (!hurries()) {
           for (const time_point begin = clock::now(); clock::now() - begin < std::chrono::milliseconds(5);) {
           }
           exchange();
         }
-        while (hurries()) {
-          aramid::this_fiber::sleep_for(std::chrono::milliseconds(150));
+        for (std::chrono::milliseconds pause(150); hurries(); pause *= 2) {
+          aramid::this_fiber::sleep_for(pause);
           exchange();
         }
       },

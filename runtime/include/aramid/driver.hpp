@@ -89,8 +89,8 @@ public:
   /// Tells the kernel of everything prepared. Never blocks. Threads: the owner.
   virtual void flush() noexcept = 0;
 
-  /// Whether fibers that compute for long (some 0.8 ms or more) have lately taken more than 1% of the time: then the kernel may be told sooner
-  /// of what fibers prepare, so that an answer does not wait for all that are ready to run behind its own. A hint. Threads: the owner.
+  /// Whether fibers have lately computed for long, and the owner has had time all the same: then the kernel may be told sooner of what fibers
+  /// prepare, so that an answer does not wait for all that are ready to run behind its own. A hint. Threads: the owner.
   virtual void hurry(bool /*on*/) noexcept {}
 
   /// Flushes and reaps for an owner that is busy. Returns whether it reaped anything; it need not count
