@@ -59,28 +59,34 @@ void start_use_and_stop() {
   EXPECT_EQ(ended.join(), 3);
 }
 
+// A leak grows with every round, but what malloc and a sanitizer keep for a thread grows with how many threads there were at once, and that varies:
+// at times the kernel ends one only after the next ones have begun. So each round adds far less than one of anything in some batch of them.
 TEST_F(lifecycle_test, a_thousand_runtimes_leave_nothing) {
-  for (int i = 0; i != scaled(50, 20); ++i) {
-    start_use_and_stop();
-  }
+  const auto run_rounds = [](int rounds) {
+    for (int i = 0; i != rounds; ++i) {
+      start_use_and_stop();
+    }
+  };
   const auto in_use = [] {
     const struct mallinfo2 now = ::mallinfo2();
     return now.uordblks + now.hblkhd;
   };
+  run_rounds(scaled(50, 20));
   const process_census before = process_census::take();
-  const std::size_t mappings_before = mappings();
-  const std::size_t bytes_before = in_use();
   const int rounds = scaled(1000, 200);
-  for (int i = 0; i != rounds; ++i) {
-    start_use_and_stop();
+  const auto batch_leaves_nothing = [&] {
+    const std::size_t mappings_before = mappings();
+    const std::size_t bytes_before = in_use();
+    run_rounds(rounds);
+    EXPECT_TRUE(eventually([&] { return process_census::take() == before; }));
+    return mappings() < mappings_before + 20 &&
+           (sanitized || in_use() < bytes_before + 8 * static_cast<std::size_t>(rounds));
+  };
+  bool left_nothing = false;
+  for (int batch = 0; batch != 5 && !left_nothing; ++batch) {
+    left_nothing = batch_leaves_nothing();
   }
-  EXPECT_TRUE(eventually([&] { return process_census::take() == before; }));
-  // Far below one of each per round; what malloc keeps per arena and thread is not ours. A sanitizer keeps some eight for a thread, and some
-  // rounds have more threads at once than others, as the kernel has ended one before the next has begun or not: below one, then.
-  EXPECT_LT(mappings(), mappings_before + static_cast<std::size_t>(sanitized ? rounds / 2 : 20));
-  if (!sanitized) {
-    EXPECT_LT(in_use(), bytes_before + 8 * static_cast<std::size_t>(rounds));
-  }
+  EXPECT_TRUE(left_nothing) << mappings() << " mappings, " << in_use() << " B";
 }
 
 // Each stop walks over all control blocks, those of others too, and these are given back meanwhile.
