@@ -32,6 +32,20 @@ __attribute__((naked)) void first_frame(boost::context::detail::transfer_t /*arr
 constexpr auto& first_frame = enter;
 #endif
 
+/// Frees what ASan keeps of a suspended execution's frames beside its stack (with detect_stack_use_after_return: megabytes), as ASan itself does
+/// only for one that leaves for good. So the calling thread says that it switches there, leaves for good and comes back; it stays where it is, and
+/// no instrumented code runs meanwhile.
+__attribute__((no_sanitize("address"), noinline)) void free_fake_stack(
+    const aramid::detail::execution::sanitizer_state& suspended) noexcept {
+  void* own = nullptr;
+  const void* own_bottom = nullptr;
+  std::size_t own_size = 0;
+  __sanitizer_start_switch_fiber(&own, suspended.stack_bottom, suspended.stack_size);
+  __sanitizer_finish_switch_fiber(suspended.fake_stack, &own_bottom, &own_size);
+  __sanitizer_start_switch_fiber(nullptr, own_bottom, own_size);
+  __sanitizer_finish_switch_fiber(own, nullptr, nullptr);
+}
+
 }  // namespace
 
 namespace aramid::inline v0::detail {
@@ -72,6 +86,9 @@ void forget(execution& self) noexcept {
   // The frames that are abandoned never take back what ASan has poisoned between them.
   if (__asan_unpoison_memory_region != nullptr && self.sanitizers.stack_bottom != nullptr) {
     __asan_unpoison_memory_region(self.sanitizers.stack_bottom, self.sanitizers.stack_size);
+  }
+  if (__sanitizer_start_switch_fiber != nullptr && self.sanitizers.fake_stack != nullptr) {
+    free_fake_stack(self.sanitizers);
   }
 #if defined(__SANITIZE_THREAD__)
   if (self.sanitizers.tsan_fiber != nullptr) {
