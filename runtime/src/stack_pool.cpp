@@ -99,9 +99,11 @@ stack* stack_pool::carve() {
   slab& newest = slabs_.back();
   char* const base = newest.base + carved_ * stride();
   install_guard(base);
-  stack& made = newest.stacks[carved_++];
+  stack& made = newest.stacks[carved_];
   made.size_bytes = size_bytes_;
+  made.used_bytes = size_bytes_ - carved_ % top_places * top_step_bytes;
   made.bottom = base + guard_bytes;
+  ++carved_;
   made_.store(made_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   return &made;
 }

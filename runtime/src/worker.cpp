@@ -495,7 +495,7 @@ stack& worker::take_stack(std::size_t size_bytes) {
     taken = core.stacks_of(size_bytes).take();
   }
   if (taken->fresh) {
-    prepare(taken->context, taken->bottom, taken->size_bytes, &stack_loop::main);
+    prepare(taken->context, taken->bottom, taken->used_bytes, &stack_loop::main);
     taken->fresh = false;
   }
   return *taken;

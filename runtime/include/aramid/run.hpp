@@ -27,7 +27,7 @@ struct options {
   /// Threads that run fibers; 0: as many as the CPUs this process may use (affinity mask and cgroup quota).
   /// 1 promises: no migration, and code between two suspensions is atomic to the other fibers.
   unsigned workers = 0;
-  /// Address space of a fiber's stack, guard not counted. Rounded up to a power of two, at least 16 KiB.
+  /// Address space of a fiber's stack, guard not counted. Rounded up to a power of two, at least 16 KiB; up to 1 KiB of it stays unused.
   std::size_t stack_size_bytes = std::size_t{256} * 1024;
   /// Threads for `blocking`, at most. They are made as they are needed, and end when they have been idle for ten seconds.
   std::size_t blocking_threads = 512;
