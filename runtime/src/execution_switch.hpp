@@ -8,7 +8,10 @@
 // fibers wait in the same function, which they mostly do. The figures are in runtime/README.md.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -102,8 +105,24 @@ __attribute__((always_inline)) inline arrival note_arrival(void* left, void* dat
   return {from, static_cast<left_by>(word & left_by_bits)};
 }
 
-/// Behind `note_arrival`: tells ASan where we are.
+#if defined(__SANITIZE_THREAD__)
+// TSan keeps a signal back until its thread calls something that TSan intercepts, and keeps it with the fiber that ran: one that came just before that
+// left, and that would wake it, would wait for it to run. So no signal comes between the last such call, which is this one, and the switch.
+ARAMID_NOT_FOR_TSAN inline void hold_signals(worker& w) noexcept {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &w.signals_held_over);
+}
+ARAMID_NOT_FOR_TSAN inline void let_signals_come(const worker& w) noexcept {
+  pthread_sigmask(SIG_SETMASK, &w.signals_held_over, nullptr);
+}
+#endif
+
+/// Behind `note_arrival`: tells ASan where we are, and lets TSan have its signals.
 inline void finish_switch(arrival came) noexcept {
+#if defined(__SANITIZE_THREAD__)
+  let_signals_come(*came.from->on);
+#endif
   if (ARAMID_UNLIKELY(__sanitizer_finish_switch_fiber != nullptr)) {
     __sanitizer_finish_switch_fiber(came.from->on->entering->sanitizers.fake_stack, nullptr, nullptr);
   }
@@ -128,6 +147,7 @@ ARAMID_NOT_FOR_TSAN __attribute__((noinline)) inline arrival switch_with_more(wo
     w.entering = &to;
   }
 #if defined(__SANITIZE_THREAD__)
+  hold_signals(w);
   __tsan_switch_to_fiber(to.sanitizers.tsan_fiber, 0);
 #endif
   const arrival came = jump_to(from, how, to);

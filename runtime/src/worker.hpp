@@ -25,6 +25,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -83,6 +84,9 @@ public:
   // Written before a switch that may be a stack's first, and before every one under ASan; read after it.
   execution* entering = nullptr;
   exception_state* exception_globals = nullptr;  // of the thread that this worker runs on
+#if defined(__SANITIZE_THREAD__)
+  sigset_t signals_held_over{};  // the thread's mask: written before a switch, read after it
+#endif
 
   // --- called from a fiber on this worker ----------------------------------------------------------------------
 
