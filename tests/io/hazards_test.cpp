@@ -13,6 +13,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <cstring>
 #include <random>
 #include <span>
 #include <string>
@@ -55,6 +56,56 @@ std::pair<int, int> nonblocking_pair() {
     throw std::system_error(errno, std::system_category(), "socketpair");
   }
   return {ends[0], ends[1]};
+}
+
+/// So that it has been waited for, and the driver is told what comes.
+template <class Write>
+void wait_for_one_byte(tcp_stream& in, Write write) {
+  fiber<> reading = spawn([&] { EXPECT_EQ(read_text(in, 1), "x"); });
+  until_waiting_in("tcp_stream::read_some");
+  write("x");
+  reading.join();
+}
+
+// A read that ends before all that is there has not emptied it.
+TEST_P(hazard, an_urgent_byte_hides_nothing_that_comes_behind_it) {
+  run([] {
+    tcp_listener listener(loopback);
+    const aramid::test::raw_socket peer(listener.local_endpoint());
+    tcp_stream in = listener.accept();
+    wait_for_one_byte(in, [&](const char* text) { peer.write(text); });
+    peer.write("abc");
+    ASSERT_EQ(::send(peer.fd(), "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+    peer.write("efg");
+    this_fiber::sleep_for(5ms);  // it is all there, and the driver has been told
+    EXPECT_EQ(with_timeout(10s, [&] { return read_text(in, 6); }), "abcefg");
+  });
+}
+
+TEST_P(hazard, a_message_with_descriptors_hides_nothing_that_comes_behind_it) {
+  run([] {
+    const auto [one, other] = nonblocking_pair();
+    tcp_stream in = tcp_stream::adopt(one);
+    const tcp_stream closes = tcp_stream::adopt(other);
+    wait_for_one_byte(in, [&](const char* text) { ASSERT_EQ(::send(other, text, 1, 0), 1); });
+    std::string text = "abc";
+    iovec part{text.data(), text.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &other, sizeof(int));
+    ASSERT_EQ(::sendmsg(other, &message, 0), 3);
+    ASSERT_EQ(::send(other, "def", 3, 0), 3);
+    this_fiber::sleep_for(5ms);
+    EXPECT_EQ(with_timeout(10s, [&] { return read_text(in, 6); }), "abcdef");
+  });
 }
 
 // "O_NONBLOCK descriptors give spurious EAGAIN" (liburing#364)

@@ -21,6 +21,7 @@ namespace {
 
 // poll(2)'s names and epoll's are the same numbers (uapi/linux/eventpoll.h).
 static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLPRI == EPOLLPRI && POLLERR == EPOLLERR && POLLHUP == EPOLLHUP);
+static_assert(EPOLLPRI == readiness_word<>::urgent);
 
 constexpr std::uint64_t doorbell_data = ~std::uint64_t{0};
 constexpr std::size_t events_at_once = 128;
@@ -85,8 +86,9 @@ std::int32_t epoll_driver::attempt(operation& op) noexcept {
   const std::int32_t result = detail::attempt(op, *mine);  // R2
   if (result == -EAGAIN) {
     mine->ready.clear(seen, wanted_by(op));  // R3
-  } else if (result > 0 && mine->is_stream && static_cast<std::uint32_t>(result) < op.length &&
-             (op.kind == op_kind::receive || op.kind == op_kind::receive_lent || op.kind == op_kind::send)) {
+  } else if (result > 0 && mine->is_tcp && static_cast<std::uint32_t>(result) < op.length &&
+             (op.kind == op_kind::receive || op.kind == op_kind::receive_lent || op.kind == op_kind::send) &&
+             !readiness_word<>::has(seen, readiness_word<>::urgent)) {
     mine->ready.clear(seen, op.events());  // only that: an end of stream or an error is still to be seen
   }
   return result;

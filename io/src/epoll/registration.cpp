@@ -1,6 +1,7 @@
 #include "registration.hpp"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -49,10 +50,10 @@ bool make_more() noexcept {
   return true;
 }
 
-bool is_stream_socket(int fd) noexcept {
-  int type = 0;
-  socklen_t size = sizeof type;
-  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+bool is_tcp_socket(int fd) noexcept {
+  int protocol = 0;
+  socklen_t size = sizeof protocol;
+  return ::getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_TCP;
 }
 
 }  // namespace
@@ -70,7 +71,7 @@ registration* make_registration(int fd) noexcept {
   const std::lock_guard guard(made->lock);
   made->ready.forget();
   made->away = 0;
-  made->is_stream = is_stream_socket(fd);
+  made->is_tcp = is_tcp_socket(fd);
   made->was_blocking = false;
   made->no_nowait.store(false, std::memory_order_relaxed);
   return made;

@@ -40,7 +40,7 @@ struct alignas(64) registration {
   std::uint32_t away = 0;  // waits in a row on another driver than home
 
   std::uint32_t index = 0;      // the pool, once
-  bool is_stream = false;       // whoever makes it: a read that got less than it asked for has emptied it
+  bool is_tcp = false;          // whoever makes it: a read that got less than it asked for has emptied it (readiness_word.hpp)
   bool was_blocking = false;    // O_NONBLOCK was set by us
   std::atomic<bool> no_nowait{false};  // the kernel does not know RWF_NOWAIT for it; relaxed: a hint
   registration* next = nullptr; // of those that are free; under the pool's lock
