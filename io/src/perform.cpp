@@ -85,6 +85,9 @@ __attribute__((noinline)) outcome wait_until_ready(operation& op, const char* wh
 /// The rest of `complete`, when `what` says to do it once more.
 __attribute__((noinline)) outcome complete_again(outcome what, operation& op, const char* who, cancellable may_cancel, time_point deadline) {
   while (what.result == -EINTR || what.result == -EAGAIN) {
+    if (op.kind == op_kind::close) {
+      break;  // the number is given back, and may be somebody else's by now (man close)
+    }
     if (what.result == -EAGAIN) {
       if (op.user == nullptr) {
         break;

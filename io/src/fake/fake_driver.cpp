@@ -127,6 +127,9 @@ bool fake_driver::advance(pending& one, std::int32_t& result) noexcept {
     return false;
   }
   if (happens(faults_.interrupted)) {
+    if (one.op->kind == op_kind::close) {
+      (void)try_now(*one.op);  // it is closed all the same
+    }
     result = -EINTR;
     return true;
   }
