@@ -112,6 +112,10 @@ std::size_t read_at(file_state* state, std::uint64_t offset, std::span<std::byte
                     std::error_code& ec) {
   std::size_t got = 0;
   with_file(state, use::shared, "file::read_at", ec, [&](file_state& s, descriptor_user& user) {
+    if (!s.seekable) {
+      ec = system_error_of(-ESPIPE);
+      return;
+    }
     while (got < buffer.size()) {
       const std::size_t count = read_once(s, user, offset + got, buffer.subspan(got), ec);
       if (count == 0) {
@@ -141,6 +145,10 @@ void write_all(file_state* state, std::span<const std::byte> data, std::size_t& 
 void write_at(file_state* state, std::uint64_t offset, std::span<const std::byte> data,
               std::size_t& written, std::error_code& ec) {
   with_file(state, use::shared, "file::write_at", ec, [&](file_state& s, descriptor_user& user) {
+    if (!s.seekable) {
+      ec = system_error_of(-ESPIPE);
+      return;
+    }
     write_fully(s, user, offset, data, written, ec);
   });
 }

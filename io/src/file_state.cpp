@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 
 #include <aramid/driver.hpp>
 
@@ -19,6 +20,11 @@ namespace {
 std::uint64_t kernel_offset(const file_state& state, std::uint64_t offset,
                             std::size_t done) noexcept {
   return state.seekable ? offset + done : stream_offset;
+}
+
+/// Whether the kernel takes it: of those beyond it refuses all but the last, which is to it where the descriptor stands.
+bool is_offset(const file_state& state, std::uint64_t offset) noexcept {
+  return !state.seekable || offset <= static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
 }
 
 /// Whether `fd` is a file of tmpfs or hugetlbfs: those are the ones that have seals (man fcntl). Not fstatfs, which asks the server of a
@@ -50,6 +56,10 @@ file_state::file_state(int fd, runtime_ref home) noexcept
 
 std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t offset,
                       std::span<std::byte> buffer, std::error_code& ec) {
+  if (ARAMID_UNLIKELY(!is_offset(state, offset))) {
+    ec = system_error_of(-EINVAL);
+    return 0;
+  }
   std::int64_t result = -EAGAIN;
   if (state.try_cache.load(std::memory_order_relaxed)) {
     enter_wait();
@@ -77,6 +87,10 @@ std::size_t read_once(file_state& state, descriptor_user& user, std::uint64_t of
 
 void write_fully(file_state& state, descriptor_user& user, std::uint64_t offset,
                  std::span<const std::byte> data, std::size_t& written, std::error_code& ec) {
+  if (ARAMID_UNLIKELY(!is_offset(state, offset))) {
+    ec = system_error_of(-EINVAL);
+    return;
+  }
   while (written < data.size()) {
     const std::span<const std::byte> rest = data.subspan(written);
     operation op(op_kind::write, user.fd());

@@ -363,6 +363,29 @@ TEST_P(file_io, a_close_that_is_interrupted_is_not_done_again) {
   });
 }
 
+// The last of them is to the kernel where the descriptor stands.
+TEST_P(file_io, offsets_that_no_file_has_are_refused) {
+  run([&] {
+    file f = file::open(path("f"), {.write = true, .create = true});
+    f.write_all("content");
+    for (const std::uint64_t offset : {std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
+      std::array<std::byte, 4> buffer{};
+      std::error_code ec;
+      EXPECT_EQ(f.write_at(offset, "lost", ec), 0U);
+      EXPECT_EQ(ec, std::errc::invalid_argument);
+      EXPECT_EQ(f.read_at(offset, buffer, ec), 0U);
+      EXPECT_EQ(ec, std::errc::invalid_argument);
+      f.seek(offset);
+      EXPECT_EQ(f.write_all("lost", ec), 0U);
+      EXPECT_EQ(ec, std::errc::invalid_argument);
+      EXPECT_EQ(f.read_some(buffer, ec), 0U);
+      EXPECT_EQ(ec, std::errc::invalid_argument);
+      EXPECT_EQ(f.position(), offset);
+    }
+  });
+  EXPECT_EQ(content(path("f")), "content");
+}
+
 class fifo : public file_io {
 protected:
   void SetUp() override {
@@ -390,6 +413,20 @@ TEST_P(fifo, carries_bytes_and_close_wakes_its_reader) {
     in.close();
     reading.join();
     EXPECT_EQ(ec, errc::closed);
+  });
+}
+
+TEST_P(fifo, has_no_offsets) {
+  run([&] {
+    file both = file::adopt(::open(path("fifo").c_str(), O_RDWR | O_CLOEXEC));
+    std::array<std::byte, 4> buffer{};
+    std::error_code ec;
+    EXPECT_EQ(both.write_at(0, "lost", ec), 0U);
+    EXPECT_EQ(ec, std::errc::invalid_seek);
+    both.write_all("kept");
+    EXPECT_EQ(both.read_at(0, buffer, ec), 0U);
+    EXPECT_EQ(ec, std::errc::invalid_seek);
+    EXPECT_EQ(read_text(both, 4), "kept");
   });
 }
 

@@ -103,7 +103,9 @@ public:
   }
 
   /// Fills `buffer` from `offset` on, as far as the file goes. Does not touch the position.
-  /// Suspends, Cancels, Owns, Throws: as `read_some`.
+  /// Suspends, Cancels, Owns: as `read_some`.
+  /// Throws:   as `read_some`; invalid_seek if it is a pipe or the like, invalid_argument for an
+  ///           offset of 2^63 or more.
   /// Returns:  bytes read; less than buffer.size() only at the end of the file or with an error.
   /// Threads:  any number at once.
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> buffer);
@@ -134,7 +136,8 @@ public:
 
   /// Writes all of `data` from `offset` on. Does not touch the position. With `append` the kernel
   /// ignores the offset.
-  /// Suspends, Cancels, Owns, Throws: as `write_all`. Threads: any number at once.
+  /// Suspends, Cancels, Owns: as `write_all`. Throws: as `write_all` and `read_at`.
+  /// Threads: any number at once.
   void write_at(std::uint64_t offset, std::span<const std::byte> data);
   void write_at(std::uint64_t offset, std::string_view data) { write_at(offset, bytes(data)); }
 
