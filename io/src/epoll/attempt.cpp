@@ -46,7 +46,7 @@ std::int32_t transfer_now(const operation& op, registration& of) noexcept {
   if (!of.no_nowait.load(std::memory_order_relaxed)) {
     const std::int32_t result = result_of(op.kind == op_kind::read ? ::preadv2(op.fd, &part, 1, -1, RWF_NOWAIT)
                                                                    : ::pwritev2(op.fd, &part, 1, -1, RWF_NOWAIT));
-    if (result != -EOPNOTSUPP) {
+    if (result != -EOPNOTSUPP && result != -EPERM) {  // a sandbox may refuse the call so
       return result;
     }
     of.no_nowait.store(true, std::memory_order_relaxed);
