@@ -1,16 +1,16 @@
 // resolve: what can be said without asking anybody, the errors, and the public forms. The asking is name_lookup.hpp's.
 #include <aramid/io/resolve.hpp>
 
-#include <netdb.h>
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <fstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include <aramid/detail/runtime_ref.hpp>
 #include <aramid/driver.hpp>
@@ -92,15 +92,40 @@ bool may_be_a_name(std::string_view text) noexcept {
   });
 }
 
-/// Returns: the port, or 0 if there is no such service.
-std::uint16_t look_up_service(const std::string& name, const char* protocol) noexcept {
-  servent storage{};
-  servent* found = nullptr;
-  std::array<char, 4096> text{};  // a line of /etc/services
-  if (::getservbyname_r(name.c_str(), protocol, &storage, text.data(), text.size(), &found) != 0 || found == nullptr) {
-    return 0;
+/// Cuts the first word off `text`. Returns: none, if there is none.
+std::string_view next_word(std::string_view& text) {
+  constexpr const char* blanks = " \t\r";
+  text.remove_prefix(std::min(text.find_first_not_of(blanks), text.size()));
+  const std::string_view word = text.substr(0, text.find_first_of(blanks));
+  text.remove_prefix(word.size());
+  return word;
+}
+
+/// Not getservbyname_r: it may ask a directory over the network, and block this worker (man nsswitch.conf). A line is a name, port/protocol, and
+/// other names (man 5 services).
+/// Returns: the port, of those of several protocols TCP's; or 0 if there is no such service.
+std::uint16_t look_up_service(std::string_view name) {
+  std::ifstream services("/etc/services");
+  std::uint16_t found = 0;
+  for (std::string line; std::getline(services, line);) {
+    std::string_view rest = std::string_view(line).substr(0, line.find('#'));
+    std::string_view word = next_word(rest);
+    const std::string_view port_and_protocol = next_word(rest);
+    while (!word.empty() && word != name) {
+      word = next_word(rest);
+    }
+    const std::size_t slash = port_and_protocol.find('/');
+    std::uint16_t port = 0;
+    if (word.empty() || slash == port_and_protocol.npos ||
+        std::from_chars(port_and_protocol.data(), port_and_protocol.data() + slash, port).ec != std::errc()) {
+      continue;
+    }
+    if (port_and_protocol.substr(slash) == "/tcp") {
+      return port;
+    }
+    found = found != 0 ? found : port;
   }
-  return ntohs(static_cast<std::uint16_t>(found->s_port));
+  return found;
 }
 
 std::uint16_t port_of(std::string_view service, std::error_code& ec) {
@@ -113,11 +138,7 @@ std::uint16_t port_of(std::string_view service, std::error_code& ec) {
     ec = resolve_errc::bad_service;
     return 0;
   }
-  const std::string name(service);
-  port = look_up_service(name, "tcp");
-  if (port == 0) {
-    port = look_up_service(name, nullptr);
-  }
+  port = look_up_service(service);
   if (port == 0) {
     ec = resolve_errc::bad_service;
   }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <filesystem>
 #include <map>
 #include <random>
 #include <stdexcept>
@@ -153,6 +154,30 @@ TEST_P(resolve_name, the_hosts_file_comes_first) {
     }
   });
   EXPECT_EQ(server.all_asked(), hosts());
+}
+
+// Each name and alias as the C library reads the same file.
+TEST_P(resolve_name, services_of_the_file) {
+  std::vector<std::string> names;
+  ::setservent(1);
+  while (const servent* const each = ::getservent()) {
+    names.emplace_back(each->s_name);
+    for (char** alias = each->s_aliases; *alias != nullptr; ++alias) {
+      names.emplace_back(*alias);
+    }
+  }
+  ::endservent();
+  if (!std::filesystem::exists("/etc/services")) {
+    GTEST_SKIP() << "no /etc/services here";
+  }
+  run([&] {
+    for (const std::string& name : names) {
+      const servent* known = ::getservbyname(name.c_str(), "tcp");
+      known = known != nullptr ? known : ::getservbyname(name.c_str(), nullptr);
+      ASSERT_NE(known, nullptr);
+      EXPECT_EQ(resolve("127.0.0.1", name), std::vector{endpoint("127.0.0.1", ntohs(static_cast<std::uint16_t>(known->s_port)))}) << name;
+    }
+  });
 }
 
 TEST_P(resolve_name, services) {
