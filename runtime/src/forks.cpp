@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include "signal_mask.hpp"
+
 namespace aramid::inline v0::detail {
 
 namespace {
@@ -15,6 +17,7 @@ void begin_anew() noexcept {
   abandon_hog_reports();
   unlock_local_places();
   unlock_log();
+  unblock_broken_pipes();
 }
 
 // Held across the fork, so that the child finds whole what they guard.

@@ -6,7 +6,8 @@
 //   2. a fiber that forked is a plain thread there, which has entered the parent's runtime: it may exec or _exit, wait for other
 //      threads, and make a runtime of its own. It must not return from its body: nobody is left to go on with (a line in the log, and
 //      std::terminate);
-//   3. what the library shares between runtimes begins anew (`abandon_…`), so that a new runtime works. The lock of the log is
+//   3. a thread of ours no longer blocks SIGPIPE there;
+//   4. what the library shares between runtimes begins anew (`abandon_…`), so that a new runtime works. The lock of the log is
 //      held across the fork instead, because a handler of the user's lies behind it.
 #pragma once
 

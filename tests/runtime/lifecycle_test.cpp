@@ -345,6 +345,24 @@ TEST_F(fork_test, a_fiber_that_forks_is_a_thread_in_the_child) {
   }
 }
 
+/// Whether `signal` is blocked for the calling thread.
+bool is_blocked(int signal) {
+  sigset_t now;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &now);
+  return ::sigismember(&now, signal) == 1;
+}
+
+// What such a child executes would not end when its pipe is broken.
+TEST_F(fork_test, a_forked_child_hears_of_broken_pipes) {
+  runtime parents(options{.workers = 2});
+  const auto heard_in_a_child = [] {
+    EXPECT_TRUE(is_blocked(SIGPIPE));
+    return bool(in_a_child([] { return !is_blocked(SIGPIPE); }));
+  };
+  EXPECT_TRUE(parents.spawn(heard_in_a_child).join());
+  EXPECT_TRUE(parents.spawn([&] { return blocking(heard_in_a_child); }).join());
+}
+
 TEST_F(fork_test, a_fiber_that_forks_makes_a_runtime_in_the_child) {
   busy_runtime parents;
   for (int i = 0; i != scaled(20, 5); ++i) {
