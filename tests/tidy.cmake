@@ -3,7 +3,8 @@
 #   2. a public header that does not compile alone, or without `#pragma once`;
 #   3. a public header that the umbrella <aramid/aramid.hpp> forgets, or one that it must leave out;
 #   4. a source or public header that no CMakeLists.txt lists, or that one lists and nobody wrote;
-#   5. leftovers: a note to do something later.
+#   5. leftovers: a note to do something later;
+#   6. a thread_local outside runtime/src/thread_state.cpp, which says why there must be none.
 # It warns, without failing, of a file that has grown too long to be read at a sitting.
 #
 #   cmake -DSOURCE_DIR=<tree> -DBINARY_DIR=<scratch> -DCXX=<compiler> -P tidy.cmake
@@ -231,6 +232,18 @@ function(check_leftovers)
   endforeach()
 endfunction()
 
+# 6. A comment may speak of them.
+function(check_thread_locals)
+  files_in(files "runtime/*.hpp" "runtime/*.cpp" "io/*.hpp" "io/*.cpp")
+  list(REMOVE_ITEM files "${SOURCE_DIR}/runtime/src/thread_state.cpp")
+  foreach(file IN LISTS files)
+    file(STRINGS "${file}" found ENCODING UTF-8 REGEX "^([^/]|/[^/])*(thread_local|__thread)[ \t]")
+    if(found)
+      complain("${file}" "has a thread_local of its own")
+    endif()
+  endforeach()
+endfunction()
+
 function(warn_of_long_files)
   files_in(files "runtime/*.hpp" "runtime/*.cpp" "io/*.hpp" "io/*.cpp")
   foreach(file IN LISTS files)
@@ -251,6 +264,7 @@ check_pragma_once()
 check_umbrella()
 check_lists()
 check_leftovers()
+check_thread_locals()
 warn_of_long_files()
 check_headers_stand_alone()
 

@@ -111,3 +111,13 @@ foreach(halves IN ITEMS "TO|DO" "FIX|ME" "X|XX")
   string(REPLACE "|" "" leftover "${halves}")
   refuses("run.cpp: has a leftover ${leftover}" runtime/src/run.cpp "// ${leftover}: later\n")
 endforeach()
+
+# 6. thread_locals
+refuses("run.cpp: has a thread_local of its own" runtime/src/run.cpp "static thread_local int calls = 0;\n")
+refuses("tcp.hpp: has a thread_local of its own" io/include/aramid/io/tcp.hpp "inline __thread int calls = 0;\n")
+write_sound_tree()
+file(APPEND "${tree}/runtime/src/run.cpp" "// No thread_local here.\n")
+run_tidy(result output)
+if(NOT result EQUAL 0)
+  message(SEND_ERROR "tidy refuses a comment on thread_locals:\n${output}")
+endif()

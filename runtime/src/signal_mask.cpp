@@ -1,20 +1,16 @@
 #include "signal_mask.hpp"
 
+#include "thread_state.hpp"
+
 namespace aramid::inline v0::detail {
 
-namespace {
-
-constinit thread_local bool is_ours = false;  // read in a child that has this thread only
-
-}  // namespace
-
 void block_broken_pipes() noexcept {
-  is_ours = true;
+  state_of_thread()->blocks_broken_pipes = true;
   change_signal_mask(SIG_BLOCK, SIGPIPE);
 }
 
 void unblock_broken_pipes() noexcept {
-  if (is_ours) {
+  if (state_of_thread()->blocks_broken_pipes) {
     change_signal_mask(SIG_UNBLOCK, SIGPIPE);
   }
 }

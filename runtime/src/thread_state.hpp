@@ -15,10 +15,11 @@ class worker;
 class runtime_core;
 
 struct thread_state {
-  waiter* current = nullptr;        // the fiber that runs on this thread, or the thread's own waiter once it has one
-  worker* on = nullptr;             // the worker that this thread is; stepped workers take turns
-  runtime_core* entered = nullptr;  // the runtime a plain thread has entered
-  waiter* own = nullptr;            // the thread's own waiter, made at its first wait
+  waiter* current = nullptr;         // the fiber that runs on this thread, or the thread's own waiter once it has one
+  worker* on = nullptr;              // the worker that this thread is; stepped workers take turns
+  runtime_core* entered = nullptr;   // the runtime a plain thread has entered
+  waiter* own = nullptr;             // the thread's own waiter, made at its first wait
+  bool blocks_broken_pipes = false;  // because it is a thread of the library (signal_mask.hpp)
 };
 
 /// The fiber that runs on this thread, or the thread itself.
