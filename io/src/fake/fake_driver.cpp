@@ -1,12 +1,17 @@
 #include "fake_driver.hpp"
 
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <mutex>
+#include <new>
+#include <numeric>
+#include <span>
 #include <utility>
 
 #include "../blocking_call.hpp"
@@ -20,7 +25,7 @@ namespace {
 /// A descriptor that is O_DIRECT takes nothing else.
 constexpr std::uint32_t direct_io_unit = 4096;
 
-bool can_be_cut_short(const operation& op) noexcept {
+bool moves_bytes(const operation& op) noexcept {
   switch (op.kind) {
     case op_kind::read:
     case op_kind::write:
@@ -32,6 +37,8 @@ bool can_be_cut_short(const operation& op) noexcept {
       return false;
   }
 }
+
+bool moves_message(const operation& op) noexcept { return op.kind == op_kind::receive_message || op.kind == op_kind::send_message; }
 
 std::int32_t call_at_once(const operation& op) noexcept {
   blocking_call call(op);
@@ -46,11 +53,18 @@ fake_driver::fake_driver(std::uint64_t seed, const time_point* now, const faults
 
 void fake_driver::submit(operation& op) noexcept {
   op.home = this;
-  const std::lock_guard guard(lock_);
-  in_flight_.fetch_add(1, std::memory_order_relaxed);
-  submitted_.fetch_add(1, std::memory_order_relaxed);
-  const auto latest = static_cast<std::uint64_t>(faults_.latest.count());
-  pending_.push_back({&op, happens(faults_.late) ? now() + clock::duration(random_() % latest) : time_point::min()});
+  try {
+    const std::lock_guard guard(lock_);
+    pending_.push_back({&op, happens(faults_.late) ? a_little_later() : time_point::min()});
+    in_flight_.fetch_add(1, std::memory_order_relaxed);
+    submitted_.fetch_add(1, std::memory_order_relaxed);
+  } catch (const std::bad_alloc&) {
+    unpark(op.finish(-ENOMEM));
+  }
+}
+
+time_point fake_driver::a_little_later() noexcept {
+  return now() + clock::duration(random_() % static_cast<std::uint64_t>(faults_.latest.count()));
 }
 
 void fake_driver::cancel(operation& op, caller) noexcept {
@@ -105,6 +119,12 @@ bool fake_driver::go_through(wake_batch& batch) noexcept {
       ++i;
       continue;
     }
+    if (!pending_[i].withheld && happens(faults_.withheld)) {
+      pending_[i].withheld = result;
+      pending_[i].due = a_little_later();
+      ++i;
+      continue;
+    }
     operation& op = *std::exchange(pending_[i], pending_.back()).op;
     pending_.pop_back();
     trace_ = (trace_ ^ (static_cast<std::uint64_t>(op.kind) << 32 | static_cast<std::uint32_t>(result))) * 0x100000001b3;  // FNV-1a's
@@ -116,6 +136,10 @@ bool fake_driver::go_through(wake_batch& batch) noexcept {
 }
 
 bool fake_driver::advance(pending& one, std::int32_t& result) noexcept {
+  if (one.withheld) {
+    result = *one.withheld;
+    return one.due <= now();
+  }
   if (one.cancelled) {
     result = happens(faults_.cancels_too_late) ? try_now(*one.op) : -EAGAIN;
     if (result == -EAGAIN) {
@@ -143,27 +167,55 @@ bool fake_driver::advance(pending& one, std::int32_t& result) noexcept {
 }
 
 std::int32_t fake_driver::try_now(operation& op) noexcept {
+  if (moves_message(op) && happens(faults_.cut_short)) {
+    return try_part_of_message(op);
+  }
   const std::uint32_t whole = op.length;
-  if (can_be_cut_short(op) && happens(faults_.cut_short)) {
+  if (moves_bytes(op) && happens(faults_.cut_short)) {
     op.length = 1 + static_cast<std::uint32_t>(random_() % (whole - 1));
     if (whole % direct_io_unit == 0) {
       op.length = std::max(op.length / direct_io_unit, 1U) * direct_io_unit;
     }
   }
-  std::int32_t result = -ENOMEM;
-  if (always_blocks(op)) {
-    result = call_at_once(op);
-  } else if (registration* const mine = op.user->registered()) {
-    result = attempt(op, *mine);
-    if (result == readiness_driver::needs_thread) {
-      result = call_at_once(op);  // it is ready
-    }
-  }
+  const std::int32_t result = try_whole(op);
   op.length = whole;
   return result;
 }
 
+std::int32_t fake_driver::try_part_of_message(operation& op) noexcept {
+  msghdr& header = *static_cast<msghdr*>(op.address);
+  const std::span<iovec> pieces(header.msg_iov, header.msg_iovlen);
+  const std::size_t whole = std::accumulate(pieces.begin(), pieces.end(), std::size_t{0}, [](std::size_t sum, const iovec& each) { return sum + each.iov_len; });
+  std::size_t left = 1 + random_() % (whole - 1);  // there are two pieces at least, and none is empty
+  const auto last = std::find_if(pieces.begin(), pieces.end(), [&](const iovec& each) {
+    const bool ends_here = left <= each.iov_len;
+    left -= ends_here ? 0 : each.iov_len;
+    return ends_here;
+  });
+  header.msg_iovlen = static_cast<std::size_t>(last - pieces.begin()) + 1;
+  const std::size_t of_last = std::exchange(last->iov_len, left);
+  const std::int32_t result = try_whole(op);
+  last->iov_len = of_last;
+  header.msg_iovlen = pieces.size();
+  return result;
+}
+
+std::int32_t fake_driver::try_whole(operation& op) noexcept {
+  if (always_blocks(op)) {
+    return call_at_once(op);
+  }
+  registration* const mine = op.user->registered();
+  if (mine == nullptr) {
+    return -ENOMEM;
+  }
+  const std::int32_t result = attempt(op, *mine);
+  return result == readiness_driver::needs_thread ? call_at_once(op) : result;  // it is ready
+}
+
 bool fake_driver::needs_no_descriptor(const pending& one, time_point now) noexcept {
+  if (one.withheld) {
+    return one.due <= now;
+  }
   return one.cancelled || (one.due <= now && always_blocks(*one.op));
 }
 
@@ -218,7 +270,7 @@ void fake_driver::drain() noexcept {
   const std::lock_guard guard(lock_);
   for (const pending& one : std::exchange(pending_, {})) {
     in_flight_.fetch_sub(1, std::memory_order_relaxed);
-    one.op->finish(-ECANCELED, batch);
+    one.op->finish(one.withheld.value_or(-ECANCELED), batch);
   }
 }
 

@@ -1,16 +1,18 @@
-// A driver that does what the kernel may do and hardly ever does, at the whim of a seed: completions that come late and in any order, reads and
-// writes cut short, interruptions, cancels that miss their target, that come when it is done already, that are answered like an
-// interruption. Behind it are real descriptors; it is of the kind `completion`, and holds the fibers' buffers until it has made the system
+// A driver that does what the kernel may do and hardly ever does, at the whim of a seed: operations that are begun late and in any order, and
+// whose completions the kernel keeps to itself as if the queue were full, reads and writes cut short, also between the pieces of a message,
+// interruptions, cancels that miss their target, that come when it is done already, that are answered like an interruption. Behind it are real descriptors; it is of the kind `completion`, and holds the fibers' buffers until it has made the system
 // call itself, so that whoever leaves too early is caught.
 //
 //   1. `submit` puts the operation into the list, to be tried at once or a little later.
 //   2. `poll` and `help` go through the list in an order of their own: what is due is interrupted, or ended if its fiber has asked for
-//      that, or tried without waiting (../epoll/attempt.hpp); what would have to wait stays. A cancel may be forgotten: the fiber asks
-//      again (operation.hpp, step 7).
+//      that, or tried without waiting (../epoll/attempt.hpp); what would have to wait stays. What has been done may stay too, with its
+//      result, and no cancel changes that. A cancel may be forgotten: the fiber asks again (operation.hpp, step 7).
 //   3. A sleep waits for the descriptors of all that is due, with poll(2): tests are small.
 //
 // With a clock of somebody else's it never sleeps: a simulation keeps its worker from being stepped while it is not `able`. Then the
 // same seed does the same things in the same order, as far as the descriptors do: Unix sockets, pipes and files, used from one thread.
+//
+// No operation of this seam completes more than once (IORING_CQE_F_MORE): what the ring has of that kind, its doorbell, is tested on the ring.
 //
 // The list is under one lock, which the owner lets go of while it sleeps; a peer that then cancels rings.
 #pragma once
@@ -18,6 +20,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <string_view>
 #include <vector>
@@ -35,6 +38,7 @@ public:
   /// Of 1,024 operations (for cancels: of 1,024 requests).
   struct faults {
     unsigned late = 256;
+    unsigned withheld = 64;  ///< completions
     unsigned cut_short = 256;
     unsigned interrupted = 64;
     unsigned out_of_buffers = 64;  ///< to lend
@@ -74,12 +78,16 @@ private:
     operation* op;
     time_point due;
     bool cancelled = false;
+    std::optional<std::int32_t> withheld = {};  // what came of it
   };
 
   [[nodiscard]] bool happens(unsigned of_1024) noexcept { return random_() % 1024 < of_1024; }
   /// Returns: whether anything is done.
   bool go_through(wake_batch& batch) noexcept;
   [[nodiscard]] std::int32_t try_now(operation& op) noexcept;
+  [[nodiscard]] std::int32_t try_whole(operation& op) noexcept;
+  [[nodiscard]] std::int32_t try_part_of_message(operation& op) noexcept;
+  [[nodiscard]] time_point a_little_later() noexcept;
   /// Returns: whether it is done, with `result`.
   [[nodiscard]] bool advance(pending& one, std::int32_t& result) noexcept;
   /// Whether the next look ends it, or tries it, whatever its descriptor is ready for.
