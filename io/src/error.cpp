@@ -1,5 +1,10 @@
 #include <aramid/io/error.hpp>
 
+#include <string>
+#include <system_error>
+
+#include <aramid/detail/immortal.hpp>
+
 namespace aramid::inline v0::io {
 namespace {
 
@@ -25,13 +30,11 @@ public:
   }
 };
 
+constinit detail::immortal<io_category> the_category;
+
 }  // namespace
 
-const std::error_category& category() noexcept {
-  // Never destroyed: error codes outlive everything.
-  static const io_category* const instance = new io_category;
-  return *instance;
-}
+const std::error_category& category() noexcept { return the_category.value; }
 
 write_error::~write_error() = default;
 

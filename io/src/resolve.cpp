@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include <aramid/detail/immortal.hpp>
 #include <aramid/detail/runtime_ref.hpp>
 #include <aramid/driver.hpp>
 
@@ -187,13 +188,11 @@ std::vector<endpoint> resolve_service(std::string_view host, std::string_view se
   return ec ? std::vector<endpoint>() : resolve_name(host, port, options, ec);
 }
 
+constinit detail::immortal<resolve_category_type> the_category;
+
 }  // namespace
 
-const std::error_category& resolve_category() noexcept {
-  // Never destroyed: error codes outlive everything.
-  static const resolve_category_type* const instance = new resolve_category_type;
-  return *instance;
-}
+const std::error_category& resolve_category() noexcept { return the_category.value; }
 
 std::vector<endpoint> resolve(std::string_view host, std::uint16_t port, const resolve_options& options) {
   std::error_code ec;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <new>
 
@@ -26,36 +25,30 @@ constexpr std::uint32_t most_lent = lent_buffers::buffer_bytes;
 }  // namespace
 
 stream_ptr make_stream(int fd, runtime_ref home) {
-  try {
-    return stream_ptr(new stream_socket(fd, std::move(home)));
-  } catch (...) {
+  stream_room room;
+  if (!room) {
     ::close(fd);
-    throw;
+    throw std::bad_alloc();
+  }
+  return room.make_stream(fd, std::move(home));
+}
+
+namespace {
+
+constexpr std::align_val_t stream_alignment{alignof(stream_socket)};
+
+}  // namespace
+
+stream_room::stream_room() noexcept : memory_(::operator new(sizeof(stream_socket), stream_alignment, std::nothrow)) {}
+
+stream_room::~stream_room() {
+  if (memory_ != nullptr) {
+    ::operator delete(memory_, sizeof(stream_socket), stream_alignment);
   }
 }
 
-std::size_t take_unread(stream_socket& socket, std::span<std::byte> buffer) noexcept {
-  const std::size_t count = std::min(buffer.size(), socket.unread.size() - socket.unread_begin);
-  if (count == 0) {
-    return 0;
-  }
-  std::memcpy(buffer.data(), socket.unread.data() + socket.unread_begin, count);
-  socket.unread_begin += count;
-  if (socket.unread_begin == socket.unread.size()) {
-    socket.unread.clear();
-    socket.unread_begin = 0;
-  }
-  return count;
-}
-
-void put_back(stream_socket& socket, std::span<const std::byte> bytes) {
-  if (bytes.empty()) {
-    return;
-  }
-  socket.unread.erase(socket.unread.begin(),
-                      socket.unread.begin() + static_cast<std::ptrdiff_t>(socket.unread_begin));
-  socket.unread_begin = 0;
-  socket.unread.insert(socket.unread.begin(), bytes.begin(), bytes.end());
+stream_ptr stream_room::make_stream(int fd, runtime_ref home) noexcept {
+  return stream_ptr(new (std::exchange(memory_, nullptr)) stream_socket(fd, std::move(home)));
 }
 
 namespace {
@@ -112,7 +105,7 @@ std::size_t receive_some(stream_socket& socket, std::span<std::byte> buffer, std
   if (buffer.empty() || !socket.unread.empty()) {
     enter_wait();
     count_ready();
-    return take_unread(socket, buffer);
+    return socket.unread.take(buffer, ec);
   }
   return receive_once(user, buffer, ec);
 }
@@ -155,8 +148,8 @@ io::received_bytes receive_lent(stream_socket& socket, std::error_code& ec, cons
     enter_wait();
     count_ready();
     heap_buffer buffer = make_heap_buffer();
-    const std::size_t count = take_unread(socket, {buffer.get(), most_lent});
-    return {buffer.release(), count, nullptr};
+    const std::size_t count = socket.unread.take({buffer.get(), most_lent}, ec);
+    return count == 0 ? io::received_bytes() : io::received_bytes(buffer.release(), count, nullptr);
   }
   operation op(op_kind::receive_lent, user.fd());
   op.length = most_lent;
@@ -176,8 +169,8 @@ void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::er
     ec = io::errc::closed;
     return;
   }
-  std::size_t got = take_unread(socket, buffer);
-  if (got == buffer.size()) {
+  std::size_t got = socket.unread.take(buffer, ec);
+  if (got == buffer.size() || ec) {
     count_ready();
     return;
   }
@@ -190,11 +183,11 @@ void receive_exactly(stream_socket& socket, std::span<std::byte> buffer, std::er
       got += count;
     } while (got < buffer.size() && !ec);
   } catch (...) {
-    put_back(socket, buffer.first(got));
+    socket.unread.put_back({&buffer, 1}, got);
     throw;
   }
   if (ec) {
-    put_back(socket, buffer.first(got));
+    socket.unread.put_back({&buffer, 1}, got);
   }
 }
 

@@ -1,7 +1,6 @@
 // A connected stream socket of any family: what reading and writing one mean. tcp_stream.cpp wraps it.
 //
-// Reading. `unread` holds bytes that a read has taken from the kernel and could not deliver:
-// `read_exactly` puts back there what it got before it failed (law 2), every read drains it first.
+// Reading. `unread` (unread_bytes.hpp): `read_exactly` puts back there what it got before it failed (law 2), every read drains it first.
 // It is the reader's: only who is the descriptor's `reader` touches it.
 //
 // The end. What was cut short must not pass for complete. But the kernel tells once what broke a connection (a peer's reset, or that it timed out):
@@ -32,13 +31,13 @@
 #include <span>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include <aramid/io/received_bytes.hpp>
 #include <aramid/io/tcp.hpp>
 
 #include "descriptor.hpp"
 #include "operation.hpp"
+#include "unread_bytes.hpp"
 
 namespace aramid::inline v0::detail {
 
@@ -47,9 +46,7 @@ struct alignas(64) stream_socket {
   stream_socket(int fd, runtime_ref home) noexcept
       : handle(fd, descriptor::kind::socket, std::move(home)) {}
 
-  // The reader's.
-  std::vector<std::byte> unread;
-  std::size_t unread_begin = 0;
+  unread_bytes unread;  // the reader's
 
   descriptor handle;
 };
@@ -61,6 +58,24 @@ struct alignas(64) stream_socket {
 
 /// Owns: `fd`, at once, also if this throws. Throws: std::bad_alloc.
 [[nodiscard]] stream_ptr make_stream(int fd, runtime_ref home);
+
+/// Memory for a stream that is yet to come, so that it cannot be lost for the want of it.
+class stream_room {
+public:
+  /// Check whether there was any.
+  stream_room() noexcept;
+  ~stream_room();
+  stream_room(const stream_room&) = delete;
+  stream_room& operator=(const stream_room&) = delete;
+
+  explicit operator bool() const noexcept { return memory_ != nullptr; }
+
+  /// Once. Owns: `fd`.
+  [[nodiscard]] stream_ptr make_stream(int fd, runtime_ref home) noexcept;
+
+private:
+  void* memory_;
+};
 
 // All of these suspend, cancel and throw as descriptor_user::perform. Errors of the call itself are
 // in `ec`, which is clear on entry; std::logic_error if there is another reader (writer).
@@ -99,12 +114,6 @@ void send_all(stream_socket& socket, std::span<const std::span<const std::byte>>
               std::size_t& written, std::error_code& ec, const char* who);
 
 // The steps of the calls above.
-
-/// From `unread`. Returns: bytes.
-std::size_t take_unread(stream_socket& socket, std::span<std::byte> buffer) noexcept;
-
-/// In front of what is unread already.
-void put_back(stream_socket& socket, std::span<const std::byte> bytes);
 
 /// What one receive by `user` comes to when no bytes came. Returns: 0, with `ec` clear at end of stream.
 std::size_t received_nothing(descriptor_user& user, std::int32_t result, std::error_code& ec) noexcept;

@@ -15,7 +15,6 @@
 
 #include <algorithm>
 #include <array>
-#include <vector>
 
 #include <aramid/driver.hpp>
 
@@ -108,22 +107,11 @@ std::size_t receive_pieces(descriptor_user& user, const piece_walk<std::byte>& i
   return received(user, user.perform(op), ec);
 }
 
-/// Of the first `count` bytes of `buffers`.
-void put_back(stream_socket& socket, std::span<const std::span<std::byte>> buffers, std::size_t count) {
-  std::vector<std::byte> bytes;
-  bytes.reserve(count);
-  for (const std::span<std::byte> each : buffers) {
-    const std::span<std::byte> part = each.first(std::min(each.size(), count - bytes.size()));
-    bytes.insert(bytes.end(), part.begin(), part.end());
-  }
-  put_back(socket, bytes);
-}
-
 /// Returns: bytes, of all `buffers` together.
-std::size_t take_unread(stream_socket& socket, std::span<const std::span<std::byte>> buffers) noexcept {
+std::size_t take_unread(stream_socket& socket, std::span<const std::span<std::byte>> buffers, std::error_code& ec) noexcept {
   std::size_t got = 0;
   for (const std::span<std::byte> buffer : buffers) {
-    got += take_unread(socket, buffer);
+    got += socket.unread.take(buffer, ec);
   }
   return got;
 }
@@ -144,7 +132,7 @@ std::size_t receive_some(stream_socket& socket, std::span<const std::span<std::b
   }
   enter_wait();
   count_ready();
-  return take_unread(socket, buffers);
+  return take_unread(socket, buffers, ec);
 }
 
 void receive_exactly(stream_socket& socket, std::span<const std::span<std::byte>> buffers,
@@ -155,10 +143,10 @@ void receive_exactly(stream_socket& socket, std::span<const std::span<std::byte>
     ec = io::errc::closed;
     return;
   }
-  std::size_t got = take_unread(socket, buffers);
+  std::size_t got = take_unread(socket, buffers, ec);
   piece_walk<std::byte> into(buffers);
   into.advance(got);
-  if (into.at_end()) {
+  if (into.at_end() || ec) {
     count_ready();
     return;
   }
@@ -172,11 +160,11 @@ void receive_exactly(stream_socket& socket, std::span<const std::span<std::byte>
       got += count;
     } while (!into.at_end() && !ec);
   } catch (...) {
-    put_back(socket, buffers, got);
+    socket.unread.put_back(buffers, got);
     throw;
   }
   if (ec) {
-    put_back(socket, buffers, got);
+    socket.unread.put_back(buffers, got);
   }
 }
 

@@ -26,6 +26,7 @@ using detail::descriptor_user;
 using detail::op_kind;
 using detail::operation;
 using detail::stream_ptr;
+using detail::stream_room;
 using detail::throwing;
 
 namespace {
@@ -114,6 +115,12 @@ stream_ptr accept_one(descriptor* listener, std::error_code& ec, const char* who
     ec = errc::closed;
     return nullptr;
   }
+  stream_room room;
+  if (!room) {
+    enter_wait();
+    ec = detail::system_error_of(-ENOMEM);
+    return nullptr;
+  }
   std::int32_t result = 0;
   do {
     operation op(op_kind::accept, user.fd());
@@ -121,7 +128,7 @@ stream_ptr accept_one(descriptor* listener, std::error_code& ec, const char* who
     result = user.perform(op);
   } while (is_about_the_connection(result) && !user.closing());
   if (result >= 0) {
-    return detail::make_stream(result, listener->heirs_home());
+    return room.make_stream(result, listener->heirs_home());
   }
   ec = user.closing() ? std::error_code(errc::closed) : detail::system_error_of(result);
   return nullptr;

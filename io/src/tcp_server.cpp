@@ -2,15 +2,16 @@
 //
 // Serve: 1. Under the lock: refuse a second; say that somebody serves and by which scope `stop` can end that; if it has been stopped,
 //           cancel the scope at once. `quiet` is cleared.
-//        2. Again and again: a place, a connection, a fiber for it. Both waits either end with what they wait for or have not taken
-//           it (law 2), so the scope never costs a connection.
-//        3. Under the lock: the scope is gone. If the server has been stopped, close the listener (not under the lock). Nobody waits in it any
-//           more: so that is a close(2) and no shutdown(2), which would end the socket for those who share it, too.
+//        2. Again and again: a place, a connection, a fiber for it. The first two waits either end with what they wait for or have not taken
+//           it (law 2), so the scope never costs a connection. The third is there only while there is no memory for a fiber: who is
+//           cancelled in it leaves the connection in `unstarted`, under the lock, and the next `serve` begins with that.
+//        3. Under the lock: the scope is gone. If the server has been stopped, close what is unstarted and the listener (not under the lock).
+//           Nobody waits in it any more: so that is a close(2) and no shutdown(2), which would end the socket for those who share it, too.
 //        4. Under the lock: nobody serves, and `quiet` is set. The unlock is the last touch: whoever waited for `quiet` takes the lock before it
 //           destroys anything.
 // Stop:  under the lock, say so, and cancel the scope if there is one. Its last touch is the unlock, so a server may be destroyed by
 //        whom its `serve` has returned to. That is why it leaves the listener to step 3, to `drain` or to the destructor.
-// Drain: 1. Stop; wait for `quiet`, after which no handler comes any more.
+// Drain: 1. Stop; wait for `quiet`, after which no handler comes any more; close what is unstarted, if no `serve` came after the stop.
 //        2. Wait for `idle`, which is set under the lock while there is no connection; at the deadline cancel the group, and wait again. Not
 //           by a scope with a deadline: that does not end a wait of a fiber that is unwinding.
 //        3. Join the group: hooks may still be running.
@@ -28,6 +29,7 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -59,6 +61,35 @@ std::ptrdiff_t places_for(const server_options& options) {
 
 }  // namespace
 
+/// A place, the connection that comes to have it, and what becomes of that. The callable of the handler's fiber, so it ends when the handler has
+/// ended and nothing of the connection is left, or when it never began.
+class tcp_server::connection {
+public:
+  /// Takes over a place.
+  explicit connection(state& of) noexcept : server_(&of) {}
+
+  connection(connection&& other) noexcept
+      : server_(std::exchange(other.server_, nullptr)), stream_(std::move(other.stream_)), end_(other.end_) {}
+  connection& operator=(connection&&) = delete;
+
+  ~connection();
+
+  /// Suspends, Cancels: as tcp_listener::accept_with_backoff.
+  void accept();
+
+  void operator()();
+
+private:
+  enum class ending : std::uint8_t { none_came, not_begun, cut_short, failed, finished };
+
+  /// Under the lock.
+  std::uint64_t& counter() const noexcept;
+
+  state* server_;
+  tcp_stream stream_;
+  ending end_ = ending::none_came;
+};
+
 struct tcp_server::state {
   state(tcp_listener socket, handler what, server_options with)
       : listener(std::move(socket)), handle(std::move(what)), options(std::move(with)), places(places_for(options)) {
@@ -80,6 +111,22 @@ struct tcp_server::state {
       is_cancelling = true;
     }
     group.cancel();
+  }
+
+  /// For the next `serve`. There is none yet: who serves has taken it.
+  void keep(connection&& next) {
+    const std::lock_guard guard(lock);
+    unstarted.emplace(std::move(next));
+  }
+
+  [[nodiscard]] std::optional<connection> take_unstarted() {
+    const std::lock_guard guard(lock);
+    std::optional<connection> taken;
+    if (unstarted) {
+      taken.emplace(std::move(*unstarted));
+      unstarted.reset();  // nothing is left in it that would end
+    }
+    return taken;
   }
 
   [[nodiscard]] server_statistics current_counts() {
@@ -104,91 +151,72 @@ struct tcp_server::state {
   bool is_over = false;        // it has been stopped and served to its end
   bool is_cancelling = false;  // the handlers have been cancelled
   server_statistics counts;
-  std::shared_ptr<task_group> handlers;  // the last member: its destructor joins those who use the others
+  // The last members, as their destructors use the others, and the group's joins its fibers.
+  std::shared_ptr<task_group> handlers;
+  std::optional<connection> unstarted;
 };
 
-/// A place, the connection that comes to have it, and what becomes of that. The callable of the handler's fiber, so it ends when the handler has
-/// ended and nothing of the connection is left, or when it never began.
-class tcp_server::connection {
-public:
-  /// Takes over a place.
-  explicit connection(state& of) noexcept : server_(&of) {}
-
-  connection(connection&& other) noexcept
-      : server_(std::exchange(other.server_, nullptr)), stream_(std::move(other.stream_)), end_(other.end_) {}
-  connection& operator=(connection&&) = delete;
-
-  ~connection() {
-    if (server_ == nullptr) {
-      return;
-    }
-    stream_.close();  // before another one may come in its place
-    {
-      const std::lock_guard guard(server_->lock);
-      if (end_ != ending::none_came) {
-        ++counter();
-        if (--server_->counts.active == 0) {
-          server_->idle.set();
-        }
+tcp_server::connection::~connection() {
+  if (server_ == nullptr) {
+    return;
+  }
+  stream_.close();  // before another one may come in its place
+  {
+    const std::lock_guard guard(server_->lock);
+    if (end_ != ending::none_came) {
+      ++counter();
+      if (--server_->counts.active == 0) {
+        server_->idle.set();
       }
     }
-    server_->places.release();
   }
+  server_->places.release();
+}
 
-  /// Suspends, Cancels: as tcp_listener::accept_with_backoff.
-  void accept() {
-    std::error_code ec;
-    stream_ = server_->listener.accept_with_backoff(ec);
-    if (ec) {
-      throw std::system_error(ec, "tcp_server::serve");
-    }
-    end_ = ending::not_begun;
-    const std::lock_guard guard(server_->lock);
-    ++server_->counts.accepted;
-    if (server_->counts.active++ == 0) {
-      server_->idle.clear();
-    }
+void tcp_server::connection::accept() {
+  std::error_code ec;
+  stream_ = server_->listener.accept_with_backoff(ec);
+  if (ec) {
+    throw std::system_error(ec, "tcp_server::serve");
   }
-
-  void operator()() {
-    end_ = ending::cut_short;
-    try {
-      *server_->is_handler = true;
-      server_->handle(std::move(stream_));
-    } catch (const cancelled&) {
-      throw;
-    } catch (...) {
-      end_ = ending::failed;
-      throw;
-    }
-    end_ = ending::finished;
+  end_ = ending::not_begun;
+  const std::lock_guard guard(server_->lock);
+  ++server_->counts.accepted;
+  if (server_->counts.active++ == 0) {
+    server_->idle.clear();
   }
+}
 
-private:
-  enum class ending : std::uint8_t { none_came, not_begun, cut_short, failed, finished };
-
-  /// Under the lock.
-  std::uint64_t& counter() const noexcept {
-    server_statistics& counts = server_->counts;
-    switch (end_) {
-      case ending::finished:
-        return counts.finished;
-      case ending::failed:
-        return counts.failed;
-      case ending::not_begun:
-        // Cancelled before it could begin, or there was no memory for its stack.
-        return server_->is_cancelling ? counts.cancelled : counts.failed;
-      case ending::none_came:
-      case ending::cut_short:
-        break;
-    }
-    return counts.cancelled;
+void tcp_server::connection::operator()() {
+  end_ = ending::cut_short;
+  try {
+    *server_->is_handler = true;
+    server_->handle(std::move(stream_));
+  } catch (const cancelled&) {
+    throw;
+  } catch (...) {
+    end_ = ending::failed;
+    throw;
   }
+  end_ = ending::finished;
+}
 
-  state* server_;
-  tcp_stream stream_;
-  ending end_ = ending::none_came;
-};
+std::uint64_t& tcp_server::connection::counter() const noexcept {
+  server_statistics& counts = server_->counts;
+  switch (end_) {
+    case ending::finished:
+      return counts.finished;
+    case ending::failed:
+      return counts.failed;
+    case ending::not_begun:
+      // Cancelled before it could begin, or there was no memory for its stack, or for its fiber until the server was stopped.
+      return server_->is_cancelling ? counts.cancelled : counts.failed;
+    case ending::none_came:
+    case ending::cut_short:
+      break;
+  }
+  return counts.cancelled;
+}
 
 /// Steps 1, 3 and 4 of `serve`, in its frame.
 class tcp_server::serving {
@@ -230,6 +258,7 @@ public:
           return;
         }
       }
+      (void)server_.take_unstarted();
       server_.listener.close();
     }
   }
@@ -237,6 +266,9 @@ public:
   /// Step 2, until the scope is cancelled.
   void accept_all() {
     scope_.run([this] {
+      if (std::optional<connection> left = server_.take_unstarted()) {
+        start(*left);
+      }
       for (;;) {
         server_.places.acquire();
         connection next(server_);
@@ -256,7 +288,12 @@ private:
         return;
       } catch (const std::bad_alloc&) {
       }
-      this_fiber::sleep_for(backoff);
+      try {
+        this_fiber::sleep_for(backoff);
+      } catch (...) {
+        server_.keep(std::move(next));
+        throw;
+      }
     }
   }
 
@@ -304,6 +341,7 @@ std::size_t tcp_server::drain_until(time_point deadline) {
   const std::uint64_t before = server.current_counts().cancelled;
   stop();
   server.quiet.wait();
+  (void)server.take_unstarted();
   const std::shared_ptr<task_group> group = server.current_group();
   server.listener.close();
   if (group == nullptr) {

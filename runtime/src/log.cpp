@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include <aramid/detail/immortal.hpp>
 #include <aramid/run.hpp>
 
 #include "forks.hpp"
@@ -16,35 +17,28 @@ namespace {
 
 using handler = std::function<void(std::string_view)>;
 
-// Neither is ever destroyed: threads may log while statics die.
-std::mutex& handler_lock() {
-  static std::mutex* const lock = new std::mutex;
-  return *lock;
-}
-std::shared_ptr<const handler>& current_handler() {
-  static auto* const current = new std::shared_ptr<const handler>;
-  return *current;
-}
+constinit detail::immortal<std::mutex> handler_lock;
+constinit detail::immortal<std::shared_ptr<const handler>> current_handler;  // under the lock
 
 }  // namespace
 
 void set_log_handler(std::function<void(std::string_view line)> wanted) {
   auto next = wanted ? std::make_shared<const handler>(std::move(wanted)) : nullptr;
-  const std::lock_guard lock(handler_lock());
-  current_handler() = std::move(next);
+  const std::lock_guard lock(handler_lock.value);
+  current_handler.value = std::move(next);
 }
 
 namespace detail {
 
-void lock_log() noexcept { handler_lock().lock(); }
-void unlock_log() noexcept { handler_lock().unlock(); }
+void lock_log() noexcept { handler_lock.value.lock(); }
+void unlock_log() noexcept { handler_lock.value.unlock(); }
 
 void log_line(std::string_view line) noexcept {
   try {
     std::shared_ptr<const handler> to;
     {
-      const std::lock_guard lock(handler_lock());
-      to = current_handler();
+      const std::lock_guard lock(handler_lock.value);
+      to = current_handler.value;
     }
     if (to != nullptr) {
       (*to)(line);

@@ -212,7 +212,11 @@ std::size_t receive(detail::stream_socket& socket, std::error_code& ec) { return
 std::size_t read_exactly_eight(detail::stream_socket& socket, std::error_code& ec) {
   std::array<std::byte, 8> buffer;
   receive_exactly(socket, buffer, ec, "test");
-  return ec == errc::end_of_stream ? 0 : take_unread(socket, buffer);
+  if (ec == errc::end_of_stream) {
+    return 0;
+  }
+  std::error_code none_lost;
+  return socket.unread.take(buffer, none_lost);
 }
 
 constexpr std::array<read_call, 4> read_calls{read_some, read_some_into_two, receive, read_exactly_eight};

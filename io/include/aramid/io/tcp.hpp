@@ -124,8 +124,8 @@ public:
   /// Suspends: until all is there, end of stream, error, close or cancellation.
   /// Cancels:  throws aramid::cancelled, see above.
   /// Owns:     borrows `buffer` until return; after a failure what is in it is unspecified.
-  /// Throws:   std::system_error, as `read_some`, and errc::end_of_stream; std::bad_alloc, and only
-  ///           then bytes are lost.
+  /// Throws:   std::system_error, as `read_some`, and errc::end_of_stream. If there is no memory to keep the bytes in, they are lost, and
+  ///           every read from then on fails with not_enough_memory.
   /// Threads:  one reader at a time.
   void read_exactly(std::span<std::byte> buffer);
   void read_exactly(std::span<std::byte> buffer, std::error_code& ec);

@@ -83,7 +83,7 @@ public:
   /// some, as tcp_listener::accept_with_backoff.
   /// Suspends: until `stop`; returns at once if that has come before.
   /// Cancels:  throws aramid::cancelled; every connection that was taken has its handler, the others wait, and it may be called
-  ///           again. The handlers go on.
+  ///           again. The handlers go on. One for whose handler there is no memory waits here for the next `serve`, open.
   /// Throws:   std::system_error if the listener fails; std::logic_error if somebody serves already, it has been stopped and served to its end,
   ///           or the caller belongs to no runtime.
   /// Threads:  one at a time.
