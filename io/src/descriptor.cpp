@@ -24,15 +24,8 @@ void descriptor_user::delist() noexcept {
   }
 }
 
-void descriptor_user::wake_who_waits(std::uint64_t state, std::uint64_t off) noexcept {
-  const std::uint64_t left = state - mark_;
-  if ((state & off) != 0) {
-    unpark(park_token(descriptor_.reader_));
-  } else if ((left & descriptor::draining) != 0 && left < descriptor::one_user) {
-    // The closer waits for exactly this, so the descriptor is still there for the argument, and
-    // perhaps not after.
-    unpark(park_token(descriptor_.closer_));
-  }
+void descriptor_user::wake(descriptor_word<>::waiter waiter) noexcept {
+  unpark(park_token(waiter == descriptor_word<>::waiter::reader ? descriptor_.reader_ : descriptor_.closer_));
 }
 
 void descriptor_user::wait_for_writer() noexcept {
@@ -42,14 +35,11 @@ void descriptor_user::wait_for_writer() noexcept {
   }
   parker wait(cancellable::no, {who_});
   descriptor_.reader_ = wait.token();
-  std::uint64_t state = descriptor_.state_.load();
-  do {
-    if ((state & descriptor::writing) == 0) {
-      (void)wait.abandon();
-      return;
-    }
-  } while (!descriptor_.state_.compare_exchange_weak(state, state | descriptor::reader_waits));
-  wait.park();
+  if (descriptor_.word_.must_wait_for_writer()) {
+    wait.park();
+  } else {
+    (void)wait.abandon();
+  }
 }
 
 bool descriptor_user::enlist(park_token token) noexcept {
@@ -88,12 +78,12 @@ registration* descriptor_user::registered() noexcept {
 }
 
 std::error_code descriptor::close() noexcept {
-  const std::uint64_t before = state_.fetch_or(closing);
-  if ((before & closing) != 0) {
+  const descriptor_word<>::close_begun begun = word_.begin_close();
+  if (!begun.is_first) {
     return {};
   }
   // A forked child shares the socket: its parent's users are not the child's to wake, nor to wait for.
-  if (before >= one_user && !home_.of_another_process()) {
+  if (begun.has_users && !home_.of_another_process()) {
     end_waits();
     wait_for_users();
   }
@@ -116,7 +106,7 @@ void descriptor::end_waits() noexcept {
 void descriptor::wait_for_users() noexcept {
   parker wait(cancellable::no, {"close, for others that use the descriptor"});
   closer_ = wait.token();
-  if (state_.fetch_or(draining) >= one_user) {
+  if (word_.must_wait_for_users()) {
     wait.park();
   } else {
     (void)wait.abandon();
@@ -148,13 +138,14 @@ void descriptor::unregister() noexcept {
 }
 
 int descriptor::release(const char* who) {
-  std::uint64_t state = 0;
-  if (state_.compare_exchange_strong(state, closing)) {
-    unregister();
-    return fd_;
-  }
-  if ((state & closing) != 0) {
-    return -1;
+  switch (word_.close_unused()) {
+    case descriptor_word<>::refusal::none:
+      unregister();
+      return fd_;
+    case descriptor_word<>::refusal::closed:
+      return -1;
+    case descriptor_word<>::refusal::not_alone:
+      break;
   }
   throw std::logic_error(std::string(who) + ": a fiber or thread is using it");
 }

@@ -4,7 +4,7 @@
 // the file (liburing#932). So:
 //
 //   Use:    1. Whoever is to name the number in a system call or operation becomes a
-//              `descriptor_user` first: one exchange that counts it in `state_`, unless the
+//              `descriptor_user` first: one exchange that counts it in `word_`, unless the
 //              descriptor is closing. Readers and writers that must be alone of their kind set
 //              their bit in the same exchange.
 //           2. When the call or operation is over, one exchange counts it out.
@@ -31,6 +31,7 @@
 // Rejected: shutdown(2) always, also without users: a plain close does all that it does, and
 // SO_LINGER 0 then sends its RST without a FIN before it. Tokens for sockets too: a second exchange
 // per operation for what shutdown(2) gives.
+// The word, and what of it orders what, is descriptor_word.hpp, which is model-checked.
 #pragma once
 
 #include <atomic>
@@ -42,6 +43,7 @@
 #include <aramid/detail/spin_lock.hpp>
 #include <aramid/park.hpp>
 
+#include "descriptor_word.hpp"
 #include "perform.hpp"
 
 namespace aramid::inline v0::detail {
@@ -76,7 +78,7 @@ public:
   /// Returns: -1 if it is closed. Throws: std::logic_error, naming `who`, if it is in use.
   int release(const char* who);
 
-  [[nodiscard]] bool is_open() const noexcept { return (state_.load() & closing) == 0; }
+  [[nodiscard]] bool is_open() const noexcept { return word_.is_open(); }
 
   /// For native_handle(): the number, or -1 when it is closed.
   [[nodiscard]] int number() const noexcept { return is_open() ? fd_ : -1; }
@@ -90,22 +92,13 @@ public:
 private:
   friend class descriptor_user;
 
-  // state_: two bits for the close, two for users who must be alone of their kind, one for the wait of the one for the other, and
-  // the number of users.
-  static constexpr std::uint64_t closing = 1;
-  static constexpr std::uint64_t draining = 2;
-  static constexpr std::uint64_t reading = 4;
-  static constexpr std::uint64_t writing = 8;
-  static constexpr std::uint64_t reader_waits = 16;
-  static constexpr std::uint64_t one_user = 32;
-
   void end_waits() noexcept;
   void wait_for_users() noexcept;
   std::error_code close_number() noexcept;
   void unregister() noexcept;
 
   // What every use looks at, in half a cache line.
-  std::atomic<std::uint64_t> state_{0};  // everybody
+  descriptor_word<> word_;  // everybody
   const int fd_;
   std::atomic<int> broken_by_{0};                     // a reader or a writer
   std::atomic<registration*> registration_{nullptr};  // whoever is first to need one; the closer takes it
@@ -127,19 +120,15 @@ class descriptor_user {
 public:
   /// Throws: std::logic_error, naming `who`, if there is a reader (writer) already.
   descriptor_user(descriptor& d, use how, const char* who) : descriptor_(d), who_(who) {
-    const std::uint64_t alone = how == use::reader   ? descriptor::reading
-                                : how == use::writer ? descriptor::writing
-                                                     : 0;
-    std::uint64_t state = d.state_.load();
-    do {
-      if (ARAMID_UNLIKELY((state & (descriptor::closing | alone)) != 0)) {
-        if ((state & descriptor::closing) != 0) {
-          return;
-        }
-        throw_not_alone(how);
-      }
-    } while (!d.state_.compare_exchange_weak(state, state + descriptor::one_user + alone));
-    mark_ = descriptor::one_user + alone;
+    const std::uint64_t mark = how == use::reader   ? descriptor_word<>::one_reader
+                               : how == use::writer ? descriptor_word<>::one_writer
+                                                    : descriptor_word<>::one_user;
+    const descriptor_word<>::refusal refusal = d.word_.enter(mark);
+    if (ARAMID_LIKELY(refusal == descriptor_word<>::refusal::none)) {
+      mark_ = mark;
+    } else if (refusal == descriptor_word<>::refusal::not_alone) {
+      throw_not_alone(how);
+    }
   }
 
   ~descriptor_user() {
@@ -149,12 +138,9 @@ public:
     if (ARAMID_UNLIKELY(watched_)) {
       delist();
     }
-    const std::uint64_t off = (mark_ & descriptor::writing) != 0 ? descriptor::reader_waits : 0;
-    std::uint64_t state = descriptor_.state_.load();
-    while (!descriptor_.state_.compare_exchange_weak(state, (state - mark_) & ~off)) {
-    }
-    if (ARAMID_UNLIKELY((state & (off | descriptor::draining)) != 0)) {
-      wake_who_waits(state, off);
+    const descriptor_word<>::waiter waiter = descriptor_.word_.leave(mark_);
+    if (ARAMID_UNLIKELY(waiter != descriptor_word<>::waiter::none)) {
+      wake(waiter);
     }
   }
 
@@ -176,10 +162,10 @@ public:
   [[nodiscard]] int broken_by() const noexcept { return descriptor_.broken_by_.load(std::memory_order_relaxed); }
 
   /// Whether there is a writer at the moment. What one noted that has left is seen by who sees that it has left.
-  [[nodiscard]] bool has_writer() const noexcept { return (descriptor_.state_.load() & descriptor::writing) != 0; }
+  [[nodiscard]] bool has_writer() const noexcept { return descriptor_.word_.has_writer(); }
 
   /// Whether the reader is in `wait_for_writer`. For tests.
-  [[nodiscard]] bool reader_waits() const noexcept { return (descriptor_.state_.load() & descriptor::reader_waits) != 0; }
+  [[nodiscard]] bool reader_waits() const noexcept { return descriptor_.word_.has_waiting_reader(); }
 
   /// Waits until the writer of the moment, if there is one, has left. For the reader, when nothing that the writer waits for can be long in coming.
   /// Suspends: until then. Cancels: never.
@@ -210,8 +196,8 @@ private:
   [[noreturn]] void throw_not_alone(use how) const;
   [[nodiscard]] bool enlist(park_token token) noexcept;
   void delist() noexcept;
-  /// Behind the exchange that has counted it out of `state`, and taken `off` off.
-  void wake_who_waits(std::uint64_t state, std::uint64_t off) noexcept;
+  /// Behind the exchange that has counted it out. The descriptor is still there for who waits for that, and perhaps not after.
+  void wake(descriptor_word<>::waiter waiter) noexcept;
 
   descriptor& descriptor_;
   const char* const who_;

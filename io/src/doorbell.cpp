@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <system_error>
 
 namespace aramid::inline v0::detail {
@@ -24,7 +25,7 @@ doorbell::doorbell() : fd_(make_eventfd()) {}
 doorbell::~doorbell() { ::close(fd_); }
 
 void doorbell::ring() noexcept {
-  if (state_.exchange(rung) == asleep) {
+  if (word_.ring()) {
     const int saved = errno;
     const std::uint64_t one = 1;
     // EAGAIN alone is possible, after 2^64 - 2 rings.

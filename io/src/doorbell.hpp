@@ -10,12 +10,11 @@
 // late, after the worker was woken by something else, makes a later sleep end early once and does
 // no other harm.
 //
-// The exchanges are sequentially consistent: whatever the ringer has written before `ring` is seen
-// by the worker after the sleep that it ends or prevents.
+// Whatever the ringer has written before `ring` is seen by the worker after the sleep that it ends or prevents (doorbell_word.hpp, which is
+// model-checked).
 #pragma once
 
-#include <atomic>
-#include <cstdint>
+#include "doorbell_word.hpp"
 
 namespace aramid::inline v0::detail {
 
@@ -33,33 +32,22 @@ public:
 
   /// Step 1 without the write: for a peer that has reaped the eventfd's completion, while the
   /// worker cannot be asleep.
-  void note() noexcept { state_.exchange(rung); }
+  void note() noexcept { (void)word_.ring(); }
 
   /// Step 2. The owner. Returns: whether to sleep.
-  [[nodiscard]] bool begin_sleep() noexcept {
-    std::uint32_t state = awake;
-    if (state_.compare_exchange_strong(state, asleep)) {
-      return true;
-    }
-    state_.exchange(awake);  // not a store: it must see what a second ringer wrote before it rang
-    return false;
-  }
+  [[nodiscard]] bool begin_sleep() noexcept { return word_.begin_sleep(); }
 
   /// Step 3. The owner.
-  void end_sleep() noexcept { state_.exchange(awake); }
+  void end_sleep() noexcept { word_.end_sleep(); }
 
   /// Whether the owner is in a sleep. A hint: it may end at any moment.
-  [[nodiscard]] bool is_asleep() const noexcept { return state_.load() == asleep; }
+  [[nodiscard]] bool is_asleep() const noexcept { return word_.is_asleep(); }
 
   /// To be polled by the owner's ring, edge-triggered; never read, as its counter cannot fill.
   [[nodiscard]] int fd() const noexcept { return fd_; }
 
 private:
-  static constexpr std::uint32_t awake = 0;
-  static constexpr std::uint32_t asleep = 1;
-  static constexpr std::uint32_t rung = 2;
-
-  std::atomic<std::uint32_t> state_{awake};
+  doorbell_word<> word_;
   const int fd_;
 };
 

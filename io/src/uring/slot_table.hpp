@@ -8,7 +8,7 @@
 //
 // Only the owner acquires; takers exclude each other by the ring's reap lock, but not the owner's
 // `acquire`. So the free slots are two lists: the owner's own, plain, to which it also frees; and
-// the returned one, to which peers push and which the owner takes whole when its own is empty.
+// the returned one (returned_list.hpp), to which peers push and which the owner takes whole when its own is empty.
 //
 // The table grows by chunks and never shrinks: what is in flight is bounded by fibers, not by the
 // rings' sizes. A slot never moves.
@@ -22,6 +22,7 @@
 
 #include "../io_driver.hpp"
 #include "../operation.hpp"
+#include "returned_list.hpp"
 
 namespace aramid::inline v0::detail {
 
@@ -80,7 +81,7 @@ public:
       s.next_free = free_;
       free_ = index;
     } else {
-      give_back(s, index);
+      returned_.push(index, [&s](std::uint32_t next) { s.next_free = next; });
     }
     return op;
   }
@@ -96,7 +97,7 @@ public:
   }
 
 private:
-  static constexpr std::uint32_t none = ~std::uint32_t{0};
+  static constexpr std::uint32_t none = returned_list<>::none;
 
   struct slot {
     std::atomic<operation*> op{nullptr};  // set by the owner, cleared by the taker
@@ -109,18 +110,8 @@ private:
     return chunks_[index / chunk_slots].load(std::memory_order_relaxed)[index % chunk_slots];
   }
 
-  void give_back(slot& s, std::uint32_t index) noexcept {
-    std::uint32_t head = returned_.load(std::memory_order_relaxed);
-    do {
-      s.next_free = head;
-      // release: pairs with the acquire in `refill`, for next_free and generation. Only one pushes,
-      // only the owner pops, and it pops everything: no ABA.
-    } while (!returned_.compare_exchange_weak(head, index, std::memory_order_release,
-                                              std::memory_order_relaxed));
-  }
-
   bool refill() noexcept {
-    free_ = returned_.exchange(none, std::memory_order_acquire);  // pairs with `give_back`
+    free_ = returned_.take_all();
     if (free_ != none) {
       return true;
     }
@@ -145,7 +136,7 @@ private:
   std::uint32_t free_ = none;
   std::uint32_t chunk_count_ = 0;
 
-  std::atomic<std::uint32_t> returned_{none};
+  returned_list<> returned_;
   std::array<std::atomic<slot*>, max_chunks> chunks_{};
 };
 
