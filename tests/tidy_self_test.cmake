@@ -115,9 +115,16 @@ endforeach()
 # 6. thread_locals
 refuses("run.cpp: has a thread_local of its own" runtime/src/run.cpp "static thread_local int calls = 0;\n")
 refuses("tcp.hpp: has a thread_local of its own" io/include/aramid/io/tcp.hpp "inline __thread int calls = 0;\n")
+
+# 7. entries
+foreach(flag IN ITEMS IOSQE_IO_LINK IOSQE_IO_HARDLINK IOSQE_ASYNC)
+  refuses("ring.cpp: links entries, or forces one" io/src/uring/ring.cpp "void f(entry& e) { e.flags |= ${flag}; }\n")
+endforeach()
+
+# 6 and 7 in comments
 write_sound_tree()
-file(APPEND "${tree}/runtime/src/run.cpp" "// No thread_local here.\n")
+file(APPEND "${tree}/runtime/src/run.cpp" "// No thread_local here.\nint not_IOSQE_ASYNC();\n/// No IOSQE_IO_LINK.\n")
 run_tidy(result output)
 if(NOT result EQUAL 0)
-  message(SEND_ERROR "tidy refuses a comment on thread_locals:\n${output}")
+  message(SEND_ERROR "tidy refuses a comment:\n${output}")
 endif()

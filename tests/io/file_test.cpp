@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -255,6 +256,42 @@ TEST_P(file_io, uncached_data_come_through_the_ring) {
   });
 }
 
+/// A directory whose file system can say whether it would wait, or "". Not every one of a container's can.
+std::string where_reads_need_not_wait(const std::string& first) {
+  for (const std::string& directory : {first, std::string("/dev/shm"), std::string("/var/tmp"), std::string(".")}) {
+    const file probe = file::adopt(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    char byte = 'x';
+    const iovec part{&byte, 1};
+    if (probe.is_open() && ::pwrite(probe.native_handle(), &byte, 1, 0) == 1 &&
+        ::preadv2(probe.native_handle(), &part, 1, 0, RWF_NOWAIT) == 1) {
+      return directory;
+    }
+  }
+  return "";
+}
+
+// "cached file reads through the ring cost 1.3–5.6 µs against 0.8–0.9 by pread/preadv2(RWF_NOWAIT)"
+TEST_P(file_io, what_is_in_the_page_cache_is_read_without_the_driver) {
+  run([&] {
+    const std::string directory = where_reads_need_not_wait(path("."));
+    if (directory.empty()) {
+      GTEST_SKIP() << "no file system here knows RWF_NOWAIT";
+    }
+    constexpr std::size_t total = std::size_t{1} << 20;
+    file f = file::adopt(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    ASSERT_TRUE(f.is_open());
+    f.write_all(pattern(total));
+    std::vector<std::byte> back(total);
+    EXPECT_EQ(f.read_at(0, back), total);
+    const std::uint64_t before = stats().submissions;
+    EXPECT_EQ(f.read_at(0, back), total);
+    f.seek(0);
+    EXPECT_EQ(f.read_some(back), total);
+    EXPECT_TRUE(back == pattern(total));
+    EXPECT_EQ(stats().submissions, before);
+  });
+}
+
 TEST_P(file_io, a_file_that_is_memory_is_read_without_the_driver) {
   run([&] {
     constexpr std::size_t total = (std::size_t{1} << 20) + 123;
@@ -449,6 +486,7 @@ TEST_P(fifo, read_can_be_cancelled_and_loses_nothing) {
   });
 }
 
+// "SIGPIPE: MSG_NOSIGNAL covers sockets only, a ring write to a broken pipe kills"
 TEST_P(fifo, write_to_a_broken_pipe_is_an_error_and_no_signal) {
   run([&] {
     file in = file::open(path("fifo"));

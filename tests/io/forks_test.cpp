@@ -59,6 +59,7 @@ struct echoing {
   }
 };
 
+// "fork shares the ring" (eio#801)
 TEST_P(fork_io, a_child_is_refused_and_closes_only_its_own_descriptors) {
   echoing parents(GetParam());
   ASSERT_TRUE(parents.works());

@@ -136,6 +136,7 @@ TEST_P(tcp_cancel, connect_to_a_full_backlog_gives_up) {
 // time, at about the moment at which data arrive; another fiber takes over where it was cut off.
 // Every byte arrives once, in order. Canaries around the buffer show whether the kernel ever wrote
 // to one that was not lent to it.
+// "cancel CQE and target CQE arrive in any order" (man io_uring_cancelation)
 TEST_P(tcp_cancel, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
   run([] {
     const auto total = static_cast<std::size_t>(scaled(60'000, 2'000));

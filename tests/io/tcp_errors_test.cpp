@@ -263,6 +263,7 @@ TEST_P(tcp_errors, out_of_descriptors_accept_says_so_and_the_connection_waits) {
   });
 }
 
+// "EMFILE … back off"
 TEST_P(tcp_errors, out_of_descriptors_backoff_recovers_and_loses_no_connection) {
   SKIP_WITHOUT_DESCRIPTORS();
   run([] {

@@ -11,6 +11,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include <aramid/fiber.hpp>
 #include <aramid/run.hpp>
 #include <aramid/semaphore.hpp>
+#include <aramid/task_group.hpp>
 #include <aramid/timeout.hpp>
 
 #include "io/src/uring/lent_buffers.hpp"
@@ -241,6 +243,38 @@ TEST_P(tcp_receive, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
   });
 }
 
+// "buffer ring empty → ENOBUFS" (liburing#1275), in so many hands that every worker's has run out.
+TEST_P(tcp_receive, all_that_there_are_and_more_are_kept) {
+  run([] {
+    const unsigned readers = stats().workers + 1;
+    with_task_group([&](task_group& group) {
+      event all_keep;
+      std::atomic<unsigned> keeping{0};
+      for (unsigned reader = 0; reader != readers; ++reader) {
+        group.spawn([&, reader] {
+          auto [client, server] = make_tcp_pair();
+          std::vector<received_bytes> kept;
+          for (std::size_t i = 0; i != detail::lent_buffers::count; ++i) {
+            const char what = static_cast<char>('a' + (reader + i) % 26);
+            client.write_all(std::string_view(&what, 1));
+            kept.push_back(server.receive());
+          }
+          if (++keeping == readers) {
+            all_keep.set();
+          }
+          all_keep.wait();
+          for (std::size_t i = 0; i != kept.size(); ++i) {
+            ASSERT_EQ(kept[i].text(), std::string(1, static_cast<char>('a' + (reader + i) % 26)));
+          }
+          kept.clear();
+          client.write_all("z");
+          EXPECT_EQ(server.receive().text(), "z");
+        });
+      }
+    });
+  });
+}
+
 // On one worker the addresses tell whose memory it is.
 
 /// Receives so many messages on its own connection. Returns: where they lay.
@@ -317,6 +351,7 @@ TEST_P(lent_buffers, an_idle_connection_holds_none) {
   });
 }
 
+// "buffer ring empty → ENOBUFS" (liburing#1275)
 TEST_P(lent_buffers, where_they_run_out_the_heap_steps_in) {
   run([] {
     const auto all = places_of(detail::lent_buffers::count);

@@ -2,16 +2,22 @@
 #include "io/src/uring/uring_driver.hpp"
 
 #include <gtest/gtest.h>
+#include <liburing.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <fstream>
 #include <optional>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include <aramid/fiber.hpp>
 #include <aramid/run.hpp>
@@ -214,6 +220,101 @@ TEST_F(uring_driver_test, hurries_while_fibers_compute_for_long) {
         }
       },
       options{.workers = 2, .driver = "io_uring"});
+}
+
+/// Ends all that is in flight in the ring, from outside.
+void end_all(const uring_driver& driver) {
+  io_uring_sync_cancel_reg what{};
+  what.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+  what.timeout = {-1, -1};
+  ASSERT_GE(::syscall(SYS_io_uring_register, driver.queue().fd(), IORING_REGISTER_SYNC_CANCEL, &what, 1), 0);
+}
+
+/// Whether the thread sleeps in io_uring_enter. Where the kernel does not tell, after a while.
+bool sleeps_in_the_ring(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/syscall");
+  long call = -1;
+  if (file >> call) {
+    return call == SYS_io_uring_enter;
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  return true;
+}
+
+// "multishot ends when F_MORE is absent, whatever the sign": the driver has one, which wakes it.
+TEST_F(uring_driver_test, a_doorbell_that_the_kernel_has_let_go_of_is_armed_again) {
+  uring_driver driver;
+  std::atomic<pid_t> who{0};
+  std::atomic<int> rounds{0};
+  std::atomic<bool> stop{false};
+  std::thread owner([&] {
+    who = ::gettid();
+    wake_batch batch;
+    while (!stop) {
+      driver.poll(time_point::max(), batch);
+      ++rounds;
+    }
+    driver.drain();
+  });
+  const auto until_it_sleeps = [&] {
+    while (who == 0 || !sleeps_in_the_ring(who)) {
+      std::this_thread::yield();
+    }
+  };
+  for (int i = 0; i != 20; ++i) {
+    until_it_sleeps();
+    const int before = rounds;
+    end_all(driver);
+    while (rounds == before) {
+      std::this_thread::yield();
+    }
+    until_it_sleeps();
+    const int asleep = rounds;
+    driver.wake();  // a lost one hangs here
+    while (rounds == asleep) {
+      std::this_thread::yield();
+    }
+  }
+  stop = true;
+  driver.wake();
+  owner.join();
+}
+
+// "a late cancel hits the next operation at the same address": here both are at one address and in one slot, and all ways of cancelling are tried.
+TEST_F(uring_driver_test, a_late_cancel_does_not_hit_the_next_operation_in_its_place) {
+  for (const bool peers_cancel : {true, false}) {
+    uring_driver driver({.sizes = {}, .peers_cancel = peers_cancel});
+    eventfd ready;
+    std::optional<pending_poll> pending(std::in_place, driver, ready);
+    const void* const place = &pending->op;
+    const std::uint64_t former = pending->op.ticket;
+    ready.set();
+    aramid::test::poll_until_done(driver, pending->op);
+    pending->wait.park();
+    pending.reset();
+
+    eventfd later;
+    pending.emplace(driver, later);
+    ASSERT_EQ(&pending->op, place);
+    ASSERT_EQ(static_cast<std::uint32_t>(pending->op.ticket), static_cast<std::uint32_t>(former)) << "the slot is another's";
+    ASSERT_NE(pending->op.ticket, former);
+    wake_batch batch;
+    driver.poll(time_point::min(), batch);  // the kernel has it
+    operation late(op_kind::poll, -1);
+    late.ticket = former;
+    driver.cancel(late, aramid::detail::caller::owner);
+    std::thread([&] { driver.cancel(late, aramid::detail::caller::peer); }).join();
+    for (int i = 0; i != 5; ++i) {
+      driver.poll(clock::now() + std::chrono::milliseconds(1), batch);
+    }
+    EXPECT_FALSE(pending->op.is_done());
+    later.set();
+    aramid::test::poll_until_done(driver, pending->op);
+    pending->wait.park();
+    EXPECT_EQ(pending->op.result, POLLIN);
+    pending.reset();
+    driver.drain();
+  }
 }
 
 TEST_F(uring_driver_test, sizes_are_as_asked_for) {

@@ -352,7 +352,7 @@ bool is_blocked(int signal) {
   return ::sigismember(&now, signal) == 1;
 }
 
-// What such a child executes would not end when its pipe is broken.
+// "workers block SIGPIPE; children get a clean mask": what such a child executes would not end when its pipe is broken.
 TEST_F(fork_test, a_forked_child_hears_of_broken_pipes) {
   runtime parents(options{.workers = 2});
   const auto heard_in_a_child = [] {

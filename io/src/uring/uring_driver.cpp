@@ -94,6 +94,7 @@ bool uring_driver::can_lend() noexcept {
 io_uring_sqe* uring_driver::next_entry() noexcept {
   io_uring_sqe* entry = ring_.prepare();
   for (int i = 0; ARAMID_UNLIKELY(entry == nullptr) && i < submit_attempts; ++i) {
+    count(full_);
     // Flush; if the kernel will not take more before it has got rid of completions (EBUSY), or has
     // no memory for requests (EAGAIN), reap and try again (liburing#705).
     if (enter(ring_.unsubmitted(), 0) < 0) {
@@ -211,6 +212,7 @@ std::uint64_t uring_driver::reap(wake_batch& batch, caller from) noexcept {
     if (ARAMID_LIKELY(!ring_.has_overflow())) {
       break;
     }
+    count(overflown_);
     // There is room again: have what the kernel kept.
     if (enter(0, 0) < 0 || !ring_.has_completions()) {
       break;

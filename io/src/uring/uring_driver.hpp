@@ -103,6 +103,10 @@ public:
     return helped_.load(std::memory_order_relaxed);
   }
 
+  /// How often the submission queue was full, and the completion queue had overflown. Threads: any.
+  [[nodiscard]] std::size_t times_full() const noexcept { return full_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t times_overflown() const noexcept { return overflown_.load(std::memory_order_relaxed); }
+
   [[nodiscard]] const ring& queue() const noexcept { return ring_; }
 
   /// What `hurry` said last. Threads: the owner.
@@ -151,7 +155,9 @@ private:
   std::atomic<std::uint64_t> submitted_{0};  // the owner; others read, so relaxed
   std::atomic<std::uint64_t> finished_{
       0};  // under reap_lock_, or the owner in `submit`; others read, so relaxed
-  std::atomic<std::uint64_t> helped_{0};  // under reap_lock_; others read, so relaxed
+  std::atomic<std::uint64_t> helped_{0};  // under reap_lock_; others read, so relaxed, as is the next
+  std::atomic<std::uint64_t> overflown_{0};
+  std::atomic<std::uint64_t> full_{0};  // the owner; others read, so relaxed
 };
 
 }  // namespace aramid::inline v0::detail
