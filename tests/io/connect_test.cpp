@@ -463,7 +463,15 @@ TEST_P(connect_name, a_name_that_is_not_found_fails_as_resolve_does) {
       EXPECT_EQ(e.code(), resolve_errc::host_not_found);
       EXPECT_NE(std::string(e.what()).find("\"nobody.test.\""), std::string::npos) << e.what();
     }
+  });
+}
+
+TEST_P(connect_name, a_deadline_ends_the_lookup_and_the_attempts) {
+  dns_server server({{"hole.test", {.habit = aramid::test::dns_habit::silent}}, {"here.test", {{"127.0.0.1"}}}});
+  run([&] {
     EXPECT_THROW((void)with_timeout(5ms, [&] { return connect("hole.test.", 80, {.names = server.patient()}); }), timeout_error);
+    const hanging_port hanging;
+    EXPECT_THROW((void)with_timeout(20ms, [&] { return connect("here.test.", hanging.where().port(), {.names = server.patient()}); }), timeout_error);
   });
 }
 
