@@ -30,11 +30,11 @@ public:
   }
 };
 
-constinit detail::immortal<io_category> the_category;
+constinit detail::immortal<io_category> the_io_category;
 
 }  // namespace
 
-const std::error_category& category() noexcept { return the_category.value; }
+const std::error_category& category() noexcept { return the_io_category.value; }
 
 write_error::~write_error() = default;
 
