@@ -247,9 +247,9 @@ TEST_P(tcp_receive, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
 TEST_P(tcp_receive, all_that_there_are_and_more_are_kept) {
   run([] {
     const unsigned readers = stats().workers + 1;
+    event all_keep;
+    std::atomic<unsigned> keeping{0};
     with_task_group([&](task_group& group) {
-      event all_keep;
-      std::atomic<unsigned> keeping{0};
       for (unsigned reader = 0; reader != readers; ++reader) {
         group.spawn([&, reader] {
           auto [client, server] = make_tcp_pair();

@@ -36,6 +36,7 @@ using aramid::test::pattern;
 using aramid::test::piece;
 using aramid::test::raw_socket;
 using aramid::test::read_pattern;
+using aramid::test::read_text;
 using aramid::test::scaled;
 using aramid::test::until_waiting_in;
 
@@ -56,11 +57,13 @@ TEST_P(tcp_vector, parts_arrive_in_their_order) {
     client.write_all({bytes_of("."), bytes_of(".")}, written, ec);
     EXPECT_EQ(written, 2U);
     EXPECT_EQ(client.write_all({bytes_of("1"), bytes_of("2")}, ec), 2U);
-    EXPECT_EQ(client.write_some({bytes_of("3"), bytes_of("4")}), 2U);
-    EXPECT_EQ(client.write_some(list, ec), 9U);
-    std::string got(38, '\0');
-    server.read_exactly(got);
-    EXPECT_EQ(got, "header, body and more!?..1234 and more");
+    // Some is what may be cut short.
+    std::string expected = "header, body and more!?..12";
+    expected += std::string_view("34").substr(0, client.write_some({bytes_of("3"), bytes_of("4")}));
+    expected += std::string_view(" and more").substr(0, client.write_some(list, ec));
+    EXPECT_FALSE(ec);
+    client.close();
+    EXPECT_EQ(read_text(server, expected.size() + 1), expected);
   });
 }
 
@@ -234,7 +237,7 @@ TEST_P(tcp_vector, cancellation_is_seen_on_entry_before_any_effect) {
     throws([&] { server.write_all(const_parts(), ec); });
     throws([&] { server.write_some({bytes_of("lo"), bytes_of("st")}, ec); });
     throws([&] { tcp_stream().write_all({bytes_of("lo"), bytes_of("st")}, ec); });
-    EXPECT_EQ(server.read_some({a, b}), 3U);
+    EXPECT_EQ(read_text(server, 3), "abc");
     server.close();
     EXPECT_EQ(client.read_some(a), 0U);
   });
