@@ -41,11 +41,8 @@ constexpr std::align_val_t stream_alignment{alignof(stream_socket)};
 
 stream_room::stream_room() noexcept : memory_(::operator new(sizeof(stream_socket), stream_alignment, std::nothrow)) {}
 
-stream_room::~stream_room() {
-  if (memory_ != nullptr) {
-    ::operator delete(memory_, sizeof(stream_socket), stream_alignment);
-  }
-}
+// Without the size: clang 14 declares that form only where it is asked to.
+stream_room::~stream_room() { ::operator delete(memory_, stream_alignment); }
 
 stream_ptr stream_room::make_stream(int fd, runtime_ref home) noexcept {
   return stream_ptr(new (std::exchange(memory_, nullptr)) stream_socket(fd, std::move(home)));
