@@ -78,7 +78,7 @@ void uring_driver::submit(operation& op) noexcept {
   }
   entry->user_data = op.ticket;
   ring_.publish();
-  if (ARAMID_UNLIKELY(op.to_device || (hurries_ && woke_few_))) {
+  if (ARAMID_UNLIKELY(op.to_device || hurries_)) {
     flush();
   }
 }
@@ -218,11 +218,7 @@ std::uint64_t uring_driver::reap(wake_batch& batch, caller from) noexcept {
       break;
     }
   }
-  const std::uint64_t finished = finished_.load(std::memory_order_relaxed) - before;
-  if (from == caller::owner) {
-    woke_few_ = finished <= few;
-  }
-  return finished;
+  return finished_.load(std::memory_order_relaxed) - before;
 }
 
 void uring_driver::apply(const io_uring_cqe& cqe, wake_batch& batch, caller from) noexcept {

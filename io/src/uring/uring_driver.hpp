@@ -42,9 +42,8 @@
 // read so come in waves: one reap wakes a dozen, and each asks for the next piece. If those were told to the kernel in the call in
 // which the owner goes to sleep, the device would stand still until the last fiber had run (io/README.md has the trace and the figures).
 //
-// Stalls: while fibers compute for long (`hurry`), what one prepares goes to the kernel at once if the owner's last reap, be it in the middle of what
-// another one woke, woke few. Else the answers of those that ran first wait for one that computes for a millisecond behind them. Behind
-// a reap that woke many, one call for all is worth more (io/README.md, "Under stalls").
+// Stalls: while fibers compute for long (`hurry`), what one prepares goes to the kernel at once. Else the answers of those that ran first wait for
+// one that computes for a millisecond behind them (io/README.md, "Under stalls").
 //
 // Cancelling: the owner queues an ASYNC_CANCEL behind the operation. A peer submits what is
 // published, as the operation may be among it, then cancels with IORING_REGISTER_SYNC_CANCEL, which
@@ -115,8 +114,6 @@ public:
 private:
   enum class arm : std::uint8_t { unarmed, published, armed };
 
-  static constexpr std::uint64_t few = 8;  // finished together
-
   // The owner.
   void poll_ready(wake_batch& batch) noexcept;
   void poll_or_sleep(time_point deadline, wake_batch& batch) noexcept;
@@ -148,9 +145,8 @@ private:
   spin_lock reap_lock_;
   arm doorbell_arm_ = arm::unarmed;  // under reap_lock_
   const bool peers_cancel_;
-  bool cannot_lend_ = false;         // the owner, as the next two
+  bool cannot_lend_ = false;         // the owner, as the next
   bool hurries_ = false;
-  bool woke_few_ = true;  // the owner's last reap
 
   std::atomic<std::uint64_t> submitted_{0};  // the owner; others read, so relaxed
   std::atomic<std::uint64_t> finished_{
