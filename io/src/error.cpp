@@ -30,11 +30,9 @@ public:
   }
 };
 
-constinit detail::immortal<io_category> the_io_category;
-
 }  // namespace
 
-const std::error_category& category() noexcept { return the_io_category.value; }
+const std::error_category& category() noexcept { return detail::immortal<io_category>(); }
 
 write_error::~write_error() = default;
 

@@ -188,11 +188,9 @@ std::vector<endpoint> resolve_service(std::string_view host, std::string_view se
   return ec ? std::vector<endpoint>() : resolve_name(host, port, options, ec);
 }
 
-constinit detail::immortal<resolve_category_type> the_resolve_category;
-
 }  // namespace
 
-const std::error_category& resolve_category() noexcept { return the_resolve_category.value; }
+const std::error_category& resolve_category() noexcept { return detail::immortal<resolve_category_type>(); }
 
 std::vector<endpoint> resolve(std::string_view host, std::uint16_t port, const resolve_options& options) {
   std::error_code ec;

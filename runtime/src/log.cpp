@@ -17,28 +17,32 @@ namespace {
 
 using handler = std::function<void(std::string_view)>;
 
-constinit detail::immortal<std::mutex> handler_lock;
-constinit detail::immortal<std::shared_ptr<const handler>> current_handler;  // under the lock
+struct log_handler {
+  std::mutex lock;
+  std::shared_ptr<const handler> current;  // under the lock
+};
 
 }  // namespace
 
 void set_log_handler(std::function<void(std::string_view line)> wanted) {
   auto next = wanted ? std::make_shared<const handler>(std::move(wanted)) : nullptr;
-  const std::lock_guard lock(handler_lock.value);
-  current_handler.value = std::move(next);
+  auto& log = detail::immortal<log_handler>();
+  const std::lock_guard guard(log.lock);
+  log.current = std::move(next);
 }
 
 namespace detail {
 
-void lock_log() noexcept { handler_lock.value.lock(); }
-void unlock_log() noexcept { handler_lock.value.unlock(); }
+void lock_log() noexcept { immortal<log_handler>().lock.lock(); }
+void unlock_log() noexcept { immortal<log_handler>().lock.unlock(); }
 
 void log_line(std::string_view line) noexcept {
   try {
     std::shared_ptr<const handler> to;
     {
-      const std::lock_guard lock(handler_lock.value);
-      to = current_handler.value;
+      auto& log = immortal<log_handler>();
+      const std::lock_guard guard(log.lock);
+      to = log.current;
     }
     if (to != nullptr) {
       (*to)(line);

@@ -1,20 +1,16 @@
-// A static object that is there before anything runs, needs no memory, and is never destroyed, so that others may use it while statics die.
+// A static object that needs no memory and is never destroyed, so that others may use it while statics die.
 #pragma once
 
-#include <aramid/detail/config.hpp>
+#include <new>
 
 namespace aramid::inline v0::detail {
 
-/// To be declared constinit.
+/// The one `T`, made by the first call. Nothing is left to do at exit: std::atexit needs memory, and runs while threads may still be there.
 template <class T>
-union immortal {
-  constexpr immortal() noexcept : value() {}
-  constexpr ~immortal() {}  // not of the value
-
-  immortal(const immortal&) = delete;
-  immortal& operator=(const immortal&) = delete;
-
-  T value;
-};
+[[nodiscard]] T& immortal() noexcept {
+  alignas(T) static unsigned char place[sizeof(T)];
+  static T* const made = ::new (static_cast<void*>(place)) T;
+  return *made;
+}
 
 }  // namespace aramid::inline v0::detail
