@@ -11,7 +11,7 @@
 //           destroys anything.
 // Stop:  under the lock, say so, and cancel the scope if there is one. Its last touch is the unlock, so a server may be destroyed by
 //        whom its `serve` has returned to. That is why it leaves the listener to step 3, to `drain` or to the destructor.
-// Drain: 1. Stop; wait for `quiet`, after which no handler comes any more; close what is unstarted, if no `serve` came after the stop.
+// Drain: 1. Stop; wait for `quiet`, after which no handler comes any more, not even of a `serve` that comes yet; close what is unstarted.
 //        2. Wait for `idle`, which is set under the lock while there is no connection; at the deadline cancel the group, and wait again. Not
 //           by a scope with a deadline: that does not end a wait of a fiber that is unwinding.
 //        3. Join the group: hooks may still be running.
@@ -266,6 +266,7 @@ public:
   /// Step 2, until the scope is cancelled.
   void accept_all() {
     scope_.run([this] {
+      this_fiber::checkpoint();
       if (std::optional<connection> left = server_.take_unstarted()) {
         start(*left);
       }
@@ -314,7 +315,7 @@ tcp_server::~tcp_server() {
   state_->quiet.wait();
   const std::lock_guard guard(state_->lock);
   state_->is_cancelling = true;
-}  // ~state begins with the group
+}  // ~state begins with what is unstarted, and then the group
 
 void tcp_server::serve() {
   if (!detail::runtime_ref::current()) {
