@@ -18,6 +18,8 @@ public:
         return "end of stream";
       case errc::closed:
         return "closed, or never opened";
+      case errc::bytes_lost:
+        return "bytes were lost for want of memory";
     }
     return "unknown error " + std::to_string(code);
   }

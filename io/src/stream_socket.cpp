@@ -22,6 +22,8 @@ namespace {
 /// By one receive_lent; what io_uring's buffers hold (uring/lent_buffers.hpp).
 constexpr std::uint32_t most_lent = lent_buffers::buffer_bytes;
 
+constexpr std::align_val_t stream_alignment{alignof(stream_socket)};
+
 }  // namespace
 
 stream_ptr make_stream(int fd, runtime_ref home) {
@@ -32,12 +34,6 @@ stream_ptr make_stream(int fd, runtime_ref home) {
   }
   return room.make_stream(fd, std::move(home));
 }
-
-namespace {
-
-constexpr std::align_val_t stream_alignment{alignof(stream_socket)};
-
-}  // namespace
 
 stream_room::stream_room() noexcept : memory_(::operator new(sizeof(stream_socket), stream_alignment, std::nothrow)) {}
 
@@ -144,6 +140,10 @@ io::received_bytes receive_lent(stream_socket& socket, std::error_code& ec, cons
   if (!socket.unread.empty()) {
     enter_wait();
     count_ready();
+    socket.unread.check(ec);
+    if (ec) {
+      return {};
+    }
     heap_buffer buffer = make_heap_buffer();
     const std::size_t count = socket.unread.take({buffer.get(), most_lent}, ec);
     return count == 0 ? io::received_bytes() : io::received_bytes(buffer.release(), count, nullptr);

@@ -109,6 +109,7 @@ std::size_t receive_pieces(descriptor_user& user, const piece_walk<std::byte>& i
 
 /// Returns: bytes, of all `buffers` together.
 std::size_t take_unread(stream_socket& socket, std::span<const std::span<std::byte>> buffers, std::error_code& ec) noexcept {
+  socket.unread.check(ec);
   std::size_t got = 0;
   for (const std::span<std::byte> buffer : buffers) {
     got += socket.unread.take(buffer, ec);

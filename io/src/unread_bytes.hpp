@@ -5,7 +5,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -13,7 +12,7 @@
 #include <span>
 #include <system_error>
 
-#include "calls.hpp"
+#include <aramid/io/error.hpp>
 
 namespace aramid::inline v0::detail {
 
@@ -23,12 +22,17 @@ public:
   /// Whether a read may ask the kernel.
   [[nodiscard]] bool empty() const noexcept { return begin_ == end_; }
 
-  /// As many as there are and fit. Returns: how many; 0 with `ec` set, again and again, if some were lost.
+  /// Sets `ec` if some were lost, again and again.
+  void check(std::error_code& ec) const noexcept {
+    if (memory_ == nullptr && !empty()) {
+      ec = io::errc::bytes_lost;
+    }
+  }
+
+  /// As many as there are and fit. Returns: how many. Fails as `check`.
   std::size_t take(std::span<std::byte> into, std::error_code& ec) noexcept {
+    check(ec);
     if (memory_ == nullptr) {
-      if (!empty()) {
-        ec = system_error_of(-ENOMEM);
-      }
       return 0;
     }
     const std::size_t count = std::min(into.size(), end_ - begin_);

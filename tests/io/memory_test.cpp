@@ -119,7 +119,8 @@ void operator delete[](void* gone, std::align_val_t) noexcept { std::free(gone);
 void operator delete(void* gone, std::size_t, std::align_val_t) noexcept { std::free(gone); }
 void operator delete[](void* gone, std::size_t, std::align_val_t) noexcept { std::free(gone); }
 
-// What the library's own code calls, linked with --wrap=mmap. By these flags it maps the control blocks of fibers, and no stacks.
+// What the library's own code calls, linked with --wrap=mmap. By these flags it maps the control blocks of fibers, and what a ring lends, which nobody here asks
+// for meanwhile; and no stacks.
 extern "C" void* __real_mmap(void* address, std::size_t size, int protection, int flags, int fd, off_t offset);
 extern "C" void* __wrap_mmap(void* address, std::size_t size, int protection, int flags, int fd, off_t offset) {
   if (has_no_fibers && (flags & (MAP_NORESERVE | MAP_STACK)) == MAP_NORESERVE) {
@@ -210,14 +211,15 @@ bool has_told(tcp_stream& from) {
   const std::array<std::span<std::byte>, 1> one{std::as_writable_bytes(std::span(buffer))};
   for (const auto& read : std::initializer_list<std::function<void()>>{[&] { from.read_some(buffer, ec); },
                                                                        [&] { from.read_some(one, ec); },
+                                                                       [&] { from.read_some(mutable_parts(), ec); },
                                                                        [&] { from.read_exactly(buffer, ec); },
                                                                        [&] { from.read_exactly(one, ec); },
                                                                        [&] { EXPECT_TRUE(from.receive(ec).empty()); }}) {
-    EXPECT_EQ(ec, std::errc::not_enough_memory);
+    EXPECT_EQ(ec, errc::bytes_lost);
     ec.clear();
     read();
   }
-  EXPECT_EQ(ec, std::errc::not_enough_memory);
+  EXPECT_EQ(ec, errc::bytes_lost);
   return true;
 }
 
@@ -268,7 +270,11 @@ void with_a_server_in_want(const std::function<void(std::optional<tcp_server>&, 
     server->serve();
   });
   no_new_fibers none;
+  int left = 100'000;
   for (const int before = none.refused(); none.refused() == before;) {
+    if (--left == 0) {
+      throw std::runtime_error("nobody is refused a fiber");
+    }
     try {
       others.spawn([] { this_fiber::sleep_for(24h); });
     } catch (const std::bad_alloc&) {
@@ -315,6 +321,20 @@ TEST_P(io_memory, a_server_that_is_stopped_in_want_of_it_closes_what_it_cannot_s
   run([] {
     with_a_server_in_want([](auto& server, fiber<>& serving, auto& clients, no_new_fibers&) {
       server->stop();
+      serving.join();
+      expect_one_has_failed(*server, clients);
+    });
+  });
+}
+
+TEST_P(io_memory, a_server_that_was_cancelled_in_want_of_it_and_is_stopped_serves_nobody_more) {
+  run([] {
+    with_a_server_in_want([](auto& server, fiber<>& serving, auto& clients, no_new_fibers& none) {
+      serving.cancel();
+      serving.wait();
+      none.end();
+      server->stop();
+      serving = spawn([&] { server->serve(); });
       serving.join();
       expect_one_has_failed(*server, clients);
     });

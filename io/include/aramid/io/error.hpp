@@ -24,6 +24,8 @@ enum class errc {
   /// This end was closed, before the call or during it, or was never opened. It compares equal to
   /// std::errc::operation_canceled.
   closed = 2,
+  /// Bytes that an earlier `read_exactly` had taken and could not deliver are lost: there was no memory to keep them in. Every later read of that stream fails so.
+  bytes_lost = 3,
 };
 
 /// "aramid.io".

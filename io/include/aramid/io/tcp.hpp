@@ -97,7 +97,7 @@ public:
   ///           taken.
   /// Owns:     borrows `buffer` until return.
   /// Returns:  bytes read, 1..buffer.size(); 0 also if `buffer` is empty.
-  /// Throws:   std::system_error (connection_reset, timed_out, errc::closed, …).
+  /// Throws:   std::system_error (connection_reset, timed_out, errc::closed, errc::bytes_lost, …).
   /// Threads:  one reader at a time.
   std::size_t read_some(std::span<std::byte> buffer);
   std::size_t read_some(std::span<std::byte> buffer, std::error_code& ec);
@@ -125,7 +125,7 @@ public:
   /// Cancels:  throws aramid::cancelled, see above.
   /// Owns:     borrows `buffer` until return; after a failure what is in it is unspecified.
   /// Throws:   std::system_error, as `read_some`, and errc::end_of_stream. If there is no memory to keep the bytes in, they are lost, and
-  ///           every read from then on fails with not_enough_memory.
+  ///           every read from then on fails with errc::bytes_lost.
   /// Threads:  one reader at a time.
   void read_exactly(std::span<std::byte> buffer);
   void read_exactly(std::span<std::byte> buffer, std::error_code& ec);
