@@ -201,7 +201,7 @@ private:
 
   descriptor& descriptor_;
   const char* const who_;
-  std::uint64_t mark_ = 0;  // what to take off the state at the end
+  std::uint64_t mark_ = 0;  // what to take off the word at the end
 
   bool watched_ = false;  // in the list; the user only
 

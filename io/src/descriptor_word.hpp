@@ -85,7 +85,7 @@ public:
     return (word & closing) != 0 ? refusal::closed : refusal::not_alone;
   }
 
-  /// relaxed: who must know uses `enter`, or has a lock of the closer's, or the kernel's.
+  /// relaxed: who must know uses `enter`, has a lock of the closer's or the kernel's, or was woken by the closer.
   [[nodiscard]] bool is_open() const noexcept { return (word_.load(std::memory_order_relaxed) & closing) == 0; }
 
   /// acquire: pairs with `leave`, for what a writer that has left has noted.

@@ -46,7 +46,6 @@ std::vector<std::unique_ptr<driver>> make_tiny(unsigned count, std::string_view)
   return made;
 }
 
-
 // "CQ overflow, EBUSY on submit" (silk#81, liburing#705)
 class small_rings : public aramid::test::on_each_driver {
 protected:

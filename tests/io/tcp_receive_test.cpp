@@ -243,7 +243,7 @@ TEST_P(tcp_receive, cancel_versus_complete_neither_loses_nor_doubles_a_byte) {
   });
 }
 
-// "buffer ring empty → ENOBUFS" (liburing#1275), in so many hands that every worker's has run out.
+// "buffer ring empty → ENOBUFS" (liburing#1275): one more than all workers' rings have together, so at least one of these has run out.
 TEST_P(tcp_receive, all_that_there_are_and_more_are_kept) {
   run([] {
     const unsigned readers = stats().workers + 1;

@@ -220,20 +220,20 @@ TEST_F(uring_driver_test, hurries_while_fibers_compute_for_long) {
       options{.workers = 2, .driver = "io_uring"});
 }
 
-/// Ends all that is in flight in the ring, from outside.
-void end_all(const uring_driver& driver) {
+/// Ends all that is in flight in the ring, from outside. Returns: false if the kernel knows no such call (before Linux 6.0).
+bool end_all(const uring_driver& driver) {
   io_uring_sync_cancel_reg what{};
   what.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
   what.timeout = {-1, -1};
-  ASSERT_GE(::syscall(SYS_io_uring_register, driver.queue().fd(), IORING_REGISTER_SYNC_CANCEL, &what, 1), 0);
+  return ::syscall(SYS_io_uring_register, driver.queue().fd(), IORING_REGISTER_SYNC_CANCEL, &what, 1) >= 0;
 }
 
 /// Whether the thread sleeps in io_uring_enter. Where the kernel does not tell, after a while.
 bool sleeps_in_the_ring(pid_t thread) {
   std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/syscall");
-  long call = -1;
+  std::string call;  // "running", if it is in none
   if (file >> call) {
-    return call == SYS_io_uring_enter;
+    return call == std::to_string(SYS_io_uring_enter);
   }
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   return true;
@@ -259,10 +259,14 @@ TEST_F(uring_driver_test, a_doorbell_that_the_kernel_has_let_go_of_is_armed_agai
       std::this_thread::yield();
     }
   };
+  bool can_end_all = true;
   for (int i = 0; i != 20; ++i) {
     until_it_sleeps();
     const int before = rounds;
-    end_all(driver);
+    can_end_all = end_all(driver);
+    if (!can_end_all) {
+      break;
+    }
     while (rounds == before) {
       std::this_thread::yield();
     }
@@ -276,6 +280,9 @@ TEST_F(uring_driver_test, a_doorbell_that_the_kernel_has_let_go_of_is_armed_agai
   stop = true;
   driver.wake();
   owner.join();
+  if (!can_end_all) {
+    GTEST_SKIP() << "no IORING_REGISTER_SYNC_CANCEL";
+  }
 }
 
 // "a late cancel hits the next operation at the same address": here both are at one address and in one slot, and all ways of cancelling are tried.

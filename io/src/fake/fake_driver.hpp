@@ -1,7 +1,8 @@
 // A driver that does what the kernel may do and hardly ever does, at the whim of a seed: operations that are begun late and in any order, and
 // whose completions the kernel keeps to itself as if the queue were full, reads and writes cut short, also between the pieces of a message,
-// interruptions, cancels that miss their target, that come when it is done already, that are answered like an interruption. Behind it are real descriptors; it is of the kind `completion`, and holds the fibers' buffers until it has made the system
-// call itself, so that whoever leaves too early is caught.
+// interruptions, cancels that miss their target, that come when it is done already, that are answered like an interruption. Behind it are real
+// descriptors; it is of the kind `completion`, and holds the fibers' buffers until it has made the system call itself, so that whoever leaves too
+// early is caught.
 //
 //   1. `submit` puts the operation into the list, to be tried at once or a little later.
 //   2. `poll` and `help` go through the list in an order of their own: what is due is interrupted, or ended if its fiber has asked for
