@@ -115,6 +115,14 @@ void for_each_thread_of(pid_t pid, Visit visit) {
   });
 }
 
+/// Whether it is in a futex wait that has an end, which may be over while its CPU does not run yet.
+bool waits_for_a_deadline(const std::string& task) {
+  std::istringstream line(first_line(task + "/syscall"));
+  std::string call, word, operation, value, timeout;
+  line >> call >> word >> operation >> value >> timeout;
+  return call == std::to_string(SYS_futex) && timeout != "0x0";
+}
+
 }  // namespace
 
 process::process(const std::vector<std::string>& command, const process_options& options)
@@ -238,7 +246,7 @@ std::map<std::string, std::uint64_t> wake_ups_of(pid_t pid) {
 bool is_asleep(pid_t pid) {
   bool asleep = true;
   for_each_thread_of(pid, [&](const std::string& task, const std::string&) {
-    asleep = asleep && status_of(task, "State:").starts_with('S');
+    asleep = asleep && status_of(task, "State:").starts_with('S') && !waits_for_a_deadline(task);
   });
   return asleep;
 }

@@ -97,7 +97,7 @@ struct process_shape {
 /// threads are left out.
 [[nodiscard]] std::map<std::string, std::uint64_t> wake_ups_of(pid_t pid);
 
-/// Whether each of these threads sleeps. One that has been woken and waits for a CPU does not.
+/// Whether each of these threads sleeps. One that has been woken and waits for a CPU does not, nor one that sleeps on a futex for a while only.
 [[nodiscard]] bool is_asleep(pid_t pid);
 
 /// Whether the kernel still holds a signal that was sent to the process.
